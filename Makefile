@@ -1,0 +1,27 @@
+# make demo trains the main job, make test runs the tests; both first make the environment where it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check clean
+
+demo: $(INSTALLED)
+	$(BIN)/python run.py experiment=demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not slow"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV)

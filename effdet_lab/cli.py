@@ -1,0 +1,64 @@
+"""The command: settings are judged before torch is imported, then each task goes its way."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from effdet_lab.run.job import exit_code, run_job
+from effdet_lab.run.jobs import single, sweep
+
+MULTIRUN = ("-m", "--multirun")
+# Hydra answers these itself, and nothing is run.
+QUESTIONS = (
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i"),
+    *("--shell-completion", "-sc"),
+)
+
+
+def main() -> None:
+    """python run.py, and the console script effdet-lab."""
+    arguments = sys.argv[1:]
+    if any(argument.partition("=")[0] in QUESTIONS for argument in arguments):
+        _ask_hydra()
+    else:
+        sys.exit(exit_code(lambda: _obey(arguments)))
+
+
+def _obey(arguments: Sequence[str]) -> None:
+    overrides = [argument for argument in arguments if argument not in MULTIRUN]
+    unknown = [argument for argument in overrides if argument.startswith("-")]
+    if unknown:
+        from effdet_lab.errors import ConfigError
+
+        raise ConfigError([f"{flag}: no such flag. There are -m, --help, --cfg job and --info." for flag in unknown])
+    if len(overrides) == len(arguments):
+        job = single(overrides)
+        if job.spec.task == "plan":
+            _plan([job.spec])
+        else:
+            run_job(job.spec, job.folder)
+        return
+    jobs = sweep(overrides)
+    if all(job.spec.task == "plan" for job in jobs.jobs):
+        _plan([job.spec for job in jobs.jobs])
+        return
+    from effdet_lab.run.sweep import run_sweep
+
+    code = run_sweep(jobs)
+    if code:
+        sys.exit(code)
+
+
+def _plan(specs: list) -> None:
+    from effdet_lab.run.plan import plan
+
+    plan(specs)
+
+
+def _ask_hydra() -> None:
+    import hydra
+
+    from effdet_lab.settings.compose import config_folder
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+    hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(lambda config: None)()

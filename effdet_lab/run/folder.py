@@ -1,0 +1,58 @@
+"""A run's folder: where its files lie, and how its experiment is written and read."""
+
+import os
+from pathlib import Path
+
+import yaml
+
+from effdet_lab.errors import DataError
+from effdet_lab.spec import ExperimentSpec, from_dict, to_dict
+
+SPEC_FILE = "spec.yaml"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_spec(folder: Path, spec: ExperimentSpec) -> None:
+    """The settled experiment, for people, for ranks and for whoever loads the run later."""
+    write_text(folder / SPEC_FILE, yaml.safe_dump(to_dict(spec), sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_spec(folder: Path) -> ExperimentSpec:
+    """The inverse of `write_spec`.
+
+    Raises: DataError where the file is not what was written.
+    """
+    path = folder / SPEC_FILE
+    try:
+        return from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, StopIteration) as error:
+        raise DataError(f"{path}: holds no settled experiment ({type(error).__name__}: {error}).") from None
+
+
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """The run a folder or a checkpoint file belongs to, if it tells."""
+    for folder in (checkpoint, checkpoint.parent, checkpoint.parent.parent):
+        if (folder / SPEC_FILE).is_file():
+            return folder
+    return None
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """The weights file of a run folder: the best ones, else the last; a file is itself.
+
+    Raises: DataError where a folder has none.
+    """
+    if checkpoint.is_file():
+        return checkpoint
+    for name in ("best", "last"):
+        path = checkpoint / "checkpoints" / f"{name}.ckpt"
+        if path.is_file():
+            return path
+    raise DataError(f"checkpoint={checkpoint}: has no checkpoints/best.ckpt or last.ckpt. Name a run that was trained.")

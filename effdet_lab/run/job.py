@@ -1,0 +1,52 @@
+"""One job in its folder. `python -m effdet_lab.run.job FOLDER` runs the experiment that FOLDER/spec.yaml holds."""
+
+import os
+import sys
+from pathlib import Path
+
+from effdet_lab.errors import Refusal
+from effdet_lab.run.folder import read_spec, write_spec
+from effdet_lab.run.ranks import is_first, ranks
+from effdet_lab.run.say import told
+from effdet_lab.spec import ExperimentSpec
+
+DONE, REFUSED, INTERRUPTED = 0, 2, 130
+
+
+def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
+    """Run it to its end; the metrics are those of metrics.json."""
+    first = is_first()
+    folder.mkdir(parents=True, exist_ok=True)
+    with told(folder, aloud=first):
+        from effdet_lab.run import app  # torch and Lightning come in here
+
+        if first:
+            spec = app.prepare(spec, folder)
+            write_spec(folder, spec)
+        with ranks(folder, spec.trainer):
+            return app.run(spec, folder)
+
+
+def main() -> None:
+    """A rank of a job, or a job of a sweep."""
+    folder = Path(sys.argv[1])
+    sys.exit(exit_code(lambda: run_job(read_spec(folder), folder)))
+
+
+def exit_code(action) -> int:
+    """What the action ends with; a refusal is told in its own words, anything else with its cause."""
+    try:
+        action()
+    except Refusal as refusal:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(refusal, file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("Interrupted. What the last checkpoint holds is kept.", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What only this machine can tell: whether files and devices are there. Looked at before torch is imported."""
+
+import glob
+import os
+import sys
+from pathlib import Path
+
+from effdet_lab.data.places import locate
+from effdet_lab.errors import DataError, Refusal
+from effdet_lab.settings.judge import did_you_mean
+from effdet_lab.spec import ExperimentSpec
+
+GPU_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and either under WSL
+
+
+def check_machine(spec: ExperimentSpec) -> None:
+    """Files first, then devices.
+
+    Raises: DataError with everything that is not there.
+    """
+    problems = [*_file_problems(spec), *_data_problems(spec), *_gpu_problems(spec)]
+    if problems:
+        raise DataError(problems)
+
+
+def pictures_of(spec: ExperimentSpec) -> list[str]:
+    """Pictures that `input` names."""
+    path = Path(spec.input)
+    if path.is_dir():
+        return sorted(str(child) for child in path.iterdir() if child.is_file() and not child.name.startswith("."))
+    return sorted(name for name in glob.glob(spec.input, recursive=True) if Path(name).is_file())
+
+
+def missing(setting: str, value: str) -> str:
+    """The sentence for a path that is not there, with its nearest neighbour."""
+    path = Path(value).expanduser()
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    neighbours = [str(parent / name) for name in sorted(os.listdir(parent))] if parent.is_dir() else []
+    return f"{setting}={value}: no such file or folder.{did_you_mean(str(parent / path.name), neighbours)}"
+
+
+def _file_problems(spec: ExperimentSpec) -> list[str]:
+    named = {
+        "checkpoint": spec.checkpoint,
+        "init": "" if spec.init.startswith("timm:") else spec.init,
+        "predictions": spec.predictions,
+        "data.annotations": spec.annotations if spec.predictions else "",
+    }
+    problems = [missing(setting, value) for setting, value in named.items() if value and not Path(value).exists()]
+    if spec.task == "predict" and not pictures_of(spec):
+        problems.append(f"input={spec.input}: no picture there.{_nearest_input(spec.input)}")
+    return problems
+
+
+def _nearest_input(value: str) -> str:
+    path = Path(value)
+    if not path.parent.is_dir():
+        return ""
+    return did_you_mean(value, [str(path.parent / name) for name in sorted(os.listdir(path.parent))])
+
+
+def _data_problems(spec: ExperimentSpec) -> list[str]:
+    reads_data = spec.task in ("train", "evaluate") or (spec.task == "plan" and spec.data.root)
+    if not reads_data or spec.predictions:
+        return []
+    try:
+        locate(spec.data, splits=("val",) if spec.task == "evaluate" else ("train", "val"))
+    except Refusal as refusal:
+        return list(refusal.problems)
+    return []
+
+
+def _gpu_problems(spec: ExperimentSpec) -> list[str]:
+    wanted = spec.trainer.gpus
+    if not wanted or spec.task not in ("train", "evaluate", "predict"):
+        return []
+    present = _count_gpus()
+    if wanted <= present:
+        return []
+    right = f"trainer.gpus={present} or 0" if present else "trainer.gpus=0"
+    return [f"trainer.gpus={wanted}: this machine has {present} CUDA devices. Use {right}."]
+
+
+def _count_gpus() -> int:
+    if sys.platform == "linux" and not any(glob.glob(pattern) for pattern in GPU_DEVICES):
+        return 0  # no driver, no device: torch need not be asked
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,78 @@
+"""The processes of one job: the first is this one, the others read the same settled experiment from the run's folder.
+
+Lightning's own launcher would run the command line again in every rank, and under a sweep that is the whole sweep.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from effdet_lab.spec import TrainerSpec
+
+RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
+PATIENCE = 30.0  # seconds a rank may take to end by itself
+
+
+def is_first() -> bool:
+    """Whether this process speaks for the job."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def started_outside() -> bool:
+    """Whether torchrun, a cluster or our own first rank made this process."""
+    return "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
+
+
+@contextmanager
+def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
+    """While it is open, every rank of the job runs `python -m effdet_lab.run.job FOLDER`; each has a log of its own."""
+    count = max(trainer.gpus, trainer.processes)
+    if count * trainer.num_nodes == 1 or started_outside():
+        yield
+        return
+    before = {name: os.environ.get(name) for name in RANK_VARIABLES}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    others = []
+    try:
+        for rank in range(1, count):
+            with open(folder / f"rank_{rank}.txt", "w", encoding="utf-8") as log:
+                others.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "effdet_lab.run.job", str(folder)],
+                        env={**os.environ, **shared, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+        os.environ.update(shared, LOCAL_RANK="0", RANK="0")
+        yield
+        for process in others:
+            process.wait(PATIENCE)
+    finally:
+        for process in others:
+            if process.poll() is None:
+                process.kill()
+        _leave_group()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _leave_group() -> None:
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,91 @@
+"""The run's numbers as files: a row an epoch, and the final metrics."""
+
+import csv
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+TABLE = "metrics.csv"
+FINAL = "metrics.json"
+Row = dict[str, str]
+
+
+def epoch_metrics(trainer: Trainer, evaluated: bool) -> dict[str, float]:
+    """What this epoch measured; collective, so every process calls it.
+
+    Validation metrics of an earlier epoch linger in the trainer; they belong to that epoch's row.
+    """
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    splits = ("train/", "val/") if evaluated else ("train/",)
+    return {name: value for split in splits for name, value in metrics.items() if name.startswith(split)}
+
+
+class MetricsTable(Callback):
+    """Writes metrics.csv, whole after every epoch, so that a reader never meets half a row.
+
+    A resumed run keeps the rows before the epoch it starts from. New metrics become new columns.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / TABLE
+        self.rows: list[Row] = []
+        self.evaluated = False
+        self.started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rows = [row for row in read_table(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluated, self.started = False, time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = epoch_metrics(trainer, self.evaluated)
+        if trainer.is_global_zero:
+            row = {
+                "epoch": str(trainer.current_epoch + 1),
+                "step": str(trainer.global_step),
+                "seconds": f"{time.monotonic() - self.started:.2f}",
+            }
+            self.rows.append(row | {name: f"{value:.7g}" for name, value in metrics.items()})
+            write_table(self.path, self.rows)
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a metrics.csv, or none; a cell that was not measured is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """Columns in the order in which they first came up."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue())
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """metrics.json: name -> number. JSON knows no infinity and no nan, so a metric that is one is left out."""
+    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    _write(folder / FINAL, json.dumps(finite, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

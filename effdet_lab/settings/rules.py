@@ -1,0 +1,121 @@
+"""What no single setting can know: which settings do not go together, and the nearest that do."""
+
+import re
+
+from effdet_lab.scaling import Family, phi_range
+from effdet_lab.settings import schema
+
+CLASSIFICATION_DATA = "digits, imagefolder, cifar10 or imagenet"
+DETECTION_DATA = "digit_scenes, coco or voc"
+
+
+def contradictions(experiment: schema.Experiment) -> list[str]:
+    """A sentence for each."""
+    problems = [*_part_problems(experiment), *_task_problems(experiment), *_machine_problems(experiment)]
+    if not problems:
+        problems += _phi_problems(experiment)
+    return [*problems, *_value_problems(experiment)]
+
+
+def _part_problems(experiment: schema.Experiment) -> list[str]:
+    detector = experiment.model.name == "efficientdet"
+    boxes = isinstance(experiment.data, schema.DetectionData)
+    problems = []
+    if detector and not boxes:
+        problems.append(
+            f"data={experiment.data.name}: has no boxes, and model=efficientdet detects. Use data={DETECTION_DATA}, or model=efficientnet."
+        )
+    if boxes and not detector:
+        problems.append(
+            f"data={experiment.data.name}: has boxes, and model=efficientnet classifies. Use data={CLASSIFICATION_DATA}, or model=efficientdet."
+        )
+    if detector and not isinstance(experiment.bifpn, schema.BiFPN):
+        problems.append("bifpn=none: a detector needs a feature network. Use bifpn=paper, fast, softmax or sum.")
+    if not detector and isinstance(experiment.bifpn, schema.BiFPN):
+        problems.append("bifpn: a classifier has no feature network. Use bifpn=none, or model=efficientdet.")
+    if detector != isinstance(experiment.head, schema.DetectionHead):
+        right = "efficientdet" if detector else "classifier"
+        problems.append(f"head={experiment.head.name}: does not fit model={experiment.model.name}. Use head={right}.")
+    return problems
+
+
+def _task_problems(experiment: schema.Experiment) -> list[str]:
+    problems = []
+    weights = experiment.checkpoint or experiment.init
+    match experiment.task:
+        case "evaluate" if experiment.predictions:
+            if not (isinstance(experiment.data, schema.DetectionData) and experiment.data.annotations):
+                problems.append("data.annotations=null: predictions are judged against a COCO file. Give data.annotations=FILE.")
+        case "evaluate" if not weights:
+            problems.append("checkpoint=null: task=evaluate needs trained weights. Give checkpoint=RUN, or predictions=FILE.")
+        case "predict":
+            if not weights:
+                problems.append("checkpoint=null: task=predict needs trained weights. Give checkpoint=RUN.")
+            if not experiment.input:
+                problems.append("input=null: task=predict needs pictures. Give input=FILE, a folder or a glob.")
+    return problems
+
+
+def _machine_problems(experiment: schema.Experiment) -> list[str]:
+    trainer = experiment.trainer
+    problems = []
+    if trainer.gpus and trainer.processes > 1:
+        problems.append(f"trainer.processes={trainer.processes}: counts CPU processes, and trainer.gpus={trainer.gpus}. Set one of them.")
+    if trainer.precision == "16" and not trainer.gpus:
+        problems.append("trainer.precision=16: needs a GPU. Use trainer.precision=32, or trainer.gpus=1.")
+    world = max(trainer.gpus, trainer.processes) * trainer.num_nodes
+    batch = experiment.data.batch_size
+    if batch % world:
+        below, above = batch // world * world, -(-batch // world) * world
+        nearest = f"{below} or {above}" if below else f"{above}"
+        problems.append(f"data.batch_size={batch}: is shared out over {world} processes and must divide by them. Nearest: {nearest}.")
+    return problems
+
+
+def _value_problems(experiment: schema.Experiment) -> list[str]:
+    problems = []
+    augment = experiment.data.augment
+    if isinstance(augment, schema.DetectionAugmentation):
+        name, pair, high = "data.augment.scale", augment.scale, 4.0
+    else:
+        name, pair, high = "data.augment.crop_scale", augment.crop_scale, 1.0
+    if not 0 < pair[0] <= pair[1] <= high:
+        problems.append(f"{name}={list(pair)}: must be [low, high] with 0 < low <= high <= {high:g}.")
+    expressions = [("optim.freeze", expression) for expression in experiment.optim.freeze]
+    if isinstance(experiment.data, schema.ImageFolder) and experiment.data.class_pattern:
+        expressions.append(("data.class_pattern", experiment.data.class_pattern))
+    for where, expression in expressions:
+        try:
+            groups = re.compile(expression).groups
+        except re.error as error:
+            problems.append(f"{where}={expression}: is no regular expression ({error}).")
+            continue
+        if where == "data.class_pattern" and groups < 1:
+            problems.append(f"{where}={expression}: needs a group in parentheses, the class.")
+    named = experiment.data.classes or []
+    for name in sorted({name for name in named if named.count(name) > 1}):
+        problems.append(f"data.classes: {name} stands there {named.count(name)} times. Each class once.")
+    return problems
+
+
+def _phi_problems(experiment: schema.Experiment) -> list[str]:
+    family = family_of(experiment.backbone)
+    kind = "detector" if experiment.model.name == "efficientdet" else "classifier"
+    mode = experiment.scaling.mode
+    checks = [("phi", experiment.phi, phi_range(family, kind, mode))]
+    if isinstance(experiment.backbone, schema.ScaledBackbone) and experiment.backbone.phi is not None:
+        checks.append(("backbone.phi", experiment.backbone.phi, phi_range(family, "classifier", mode)))
+    problems = []
+    for where, phi, (low, high) in checks:
+        if not low <= phi <= high:
+            further = " scaling=formula goes further." if phi > high and mode == "published" else ""
+            nearest = min(max(phi, low), high)
+            problems.append(
+                f"{where}={phi:g}: scaling={mode} knows {family} {kind}s from {low:g} to {high:g}. Nearest: {nearest:g}.{further}"
+            )
+    return problems
+
+
+def family_of(backbone: schema.AnyBackbone) -> Family:
+    """The table phi is read from; other networks follow EfficientNet's."""
+    return backbone.name if isinstance(backbone, schema.ScaledBackbone) else "efficientnet"

@@ -1,0 +1,253 @@
+"""What a user may write: one pydantic model a group. A null means "as phi says" or "as the data says".
+
+The comments in conf/ say what each setting is; here stand types and ranges.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+
+from effdet_lab.scaling import Fusion, Scaling
+from effdet_lab.spec import Evaluator, Task
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Pixels = Annotated[int, Field(ge=32, le=8192)]
+
+
+def _square(value: object) -> object:
+    """One number stands for both sides."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be one whole number or [height, width].")
+    return value
+
+
+ImageSize = Annotated[tuple[Pixels, Pixels], BeforeValidator(_square)]
+ColourSetting = tuple[float, float, float] | None
+
+
+class Settings(BaseModel):
+    """A group of settings: strangers are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ScalingSettings(Settings):
+    mode: Scaling
+    alpha: float = Field(ge=1, le=4)
+    beta: float = Field(ge=1, le=4)
+    gamma: float = Field(ge=1, le=4)
+
+
+class ModelSettings(Settings):
+    name: Literal["efficientdet", "efficientnet"]
+    image_size: ImageSize | None
+    mean: ColourSetting
+    std: ColourSetting
+
+
+class ScaledBackbone(Settings):
+    name: Literal["efficientnet", "efficientnet_lite"]
+    phi: float | None
+    width: float | None = Field(gt=0, le=20)
+    depth: float | None = Field(gt=0, le=50)
+    drop_path: Rate | None
+    padding: Literal["same", "symmetric"]
+    norm_eps: float = Field(gt=0, lt=1)
+    norm_momentum: float = Field(gt=0, le=1)
+
+
+class TimmBackbone(Settings):
+    name: Literal["timm"]
+    architecture: str
+    drop_path: Rate
+
+
+class BiFPN(Settings):
+    name: Literal["bifpn"]
+    channels: int | None = Field(ge=8, le=4096)
+    repeats: int | None = Field(ge=1, le=64)
+    fusion: Fusion | None
+    min_level: Literal[3]
+    max_level: int = Field(ge=5, le=9)
+    redundant_bias: bool
+
+
+class NoFeatureNetwork(Settings):
+    name: Literal["none"]
+
+
+class FocalAndHuber(Settings):
+    alpha: Fraction
+    gamma: float = Field(ge=0, le=10)
+    label_smoothing: Rate
+    huber_delta: float = Field(gt=0)
+    box_weight: float = Field(ge=0)
+
+
+class Postprocess(Settings):
+    nms: Literal["hard", "soft"]
+    iou_threshold: Fraction
+    soft_sigma: float = Field(gt=0)
+    score_threshold: Fraction
+    max_points: Positive
+    max_detections: Positive
+
+
+class DetectionHead(Settings):
+    name: Literal["efficientdet"]
+    repeats: int | None = Field(ge=1, le=64)
+    anchor_scale: float | None = Field(gt=0, le=64)
+    octaves: int = Field(ge=1, le=8)
+    aspect_ratios: list[tuple[float, float]] = Field(min_length=1)
+    loss: FocalAndHuber
+    postprocess: Postprocess
+
+
+class ClassifierHead(Settings):
+    name: Literal["classifier"]
+    dropout: Rate | None
+    label_smoothing: Rate
+
+
+class DetectionAugmentation(Settings):
+    flip: Fraction
+    scale: tuple[float, float]
+    colour: Fraction
+
+
+class ClassificationAugmentation(Settings):
+    flip: Fraction
+    crop_scale: tuple[float, float]
+    randaugment_layers: int = Field(ge=0, le=16)
+    randaugment_magnitude: int = Field(ge=0, le=30)
+
+
+class DataSettings(Settings):
+    root: str | None
+    classes: list[str] | None
+    batch_size: Positive
+    workers: int | None = Field(ge=0, le=256)
+    on_error: Literal["refuse", "skip"]
+    cache: bool
+
+
+class DetectionData(DataSettings):
+    annotations: str | None
+    augment: DetectionAugmentation
+
+
+class ClassificationData(DataSettings):
+    crop_fraction: float = Field(gt=0, le=1)
+    interpolation: Literal["bilinear", "bicubic"]
+    augment: ClassificationAugmentation
+
+
+class DigitScenes(DetectionData):
+    name: Literal["digit_scenes"]
+    canvas: tuple[Pixels, Pixels]
+    train_images: Positive
+    val_images: Positive
+    seed: int = Field(ge=0)
+
+
+class Coco(DetectionData):
+    name: Literal["coco"]
+    train_annotations: str | None
+    train_images: str | None
+    val_annotations: str | None
+    val_images: str | None
+
+
+class Voc(DetectionData):
+    name: Literal["voc"]
+    train_split: str
+    val_split: str
+    keep_difficult: bool
+
+
+class Digits(ClassificationData):
+    name: Literal["digits"]
+
+
+class ImageFolder(ClassificationData):
+    name: Literal["imagefolder"]
+    train_folder: str | None
+    val_folder: str | None
+    class_pattern: str | None
+
+
+class Cifar10(ClassificationData):
+    name: Literal["cifar10"]
+    download: bool
+
+
+class ImageNet(ClassificationData):
+    name: Literal["imagenet"]
+
+
+class Optim(Settings):
+    name: Literal["sgd", "adamw", "rmsproptf"]
+    learning_rate: float = Field(gt=0)
+    reference_batch: Positive | None
+    momentum: Rate
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["cosine", "constant"]
+    warmup_epochs: float = Field(ge=0)
+    clip_norm: float = Field(ge=0)
+    ema_decay: Rate
+    freeze: list[str]
+    backbone_rate: float = Field(ge=0)
+
+
+class Trainer(Settings):
+    gpus: int = Field(ge=0)
+    processes: int = Field(ge=1, le=256)
+    num_nodes: Positive
+    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]  # YAML reads 32 as a number
+    max_epochs: Positive
+    max_steps: int = Field(ge=-1)
+    accumulate: Positive
+    evaluate_every: Positive
+    channels_last: bool
+    compile: bool
+    deterministic: bool
+
+
+class Logger(Settings):
+    name: Literal["wandb", "csv", "tensorboard"]
+    project: str
+    group: str | None
+    mode: Literal["auto", "online", "offline"]
+    images: int = Field(ge=0, le=1000)
+
+
+AnyBackbone = Annotated[ScaledBackbone | TimmBackbone, Discriminator("name")]
+AnyFeatureNetwork = Annotated[BiFPN | NoFeatureNetwork, Discriminator("name")]
+AnyHead = Annotated[DetectionHead | ClassifierHead, Discriminator("name")]
+AnyData = Annotated[DigitScenes | Coco | Voc | Digits | ImageFolder | Cifar10 | ImageNet, Discriminator("name")]
+
+
+class Experiment(Settings):
+    """The whole of conf/config.yaml."""
+
+    task: Task
+    phi: float = Field(allow_inf_nan=False)
+    seed: int = Field(ge=0, lt=2**32)
+    init: str | None
+    checkpoint: str | None
+    predictions: str | None
+    input: str | None
+    evaluator: Evaluator
+    scaling: ScalingSettings
+    model: ModelSettings
+    backbone: AnyBackbone
+    bifpn: AnyFeatureNetwork
+    head: AnyHead
+    data: AnyData
+    optim: Optim
+    trainer: Trainer
+    logger: Logger

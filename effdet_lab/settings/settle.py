@@ -1,0 +1,250 @@
+"""Settings become one settled experiment: whatever phi implies is filled in, and every problem is told at once. No torch here."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from effdet_lab import classes
+from effdet_lab import spec as settled
+from effdet_lab.errors import ConfigError
+from effdet_lab.scaling import BackboneScale, Coefficients, DetectorScale, backbone_scale, detector_scale
+from effdet_lab.settings import schema
+from effdet_lab.settings.judge import judge
+from effdet_lab.settings.rules import contradictions, family_of
+from effdet_lab.stages import scaled_lite_stages, scaled_stages
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LITE_MEAN = (127 / 255,) * 3  # tensorflow/tpu efficientnet/lite: (pixel - 127) / 128
+LITE_STD = (128 / 255,) * 3
+DROP_PATH = 0.2  # 1 - survival probability; EfficientNet, section 5.2
+MOST_WORKERS = 8
+
+
+def settle(settings: Mapping[str, Any], overrides: Iterable[str] = ()) -> settled.ExperimentSpec:
+    """The experiment these settings describe.
+
+    Raises: ConfigError with every problem found.
+    """
+    experiment = judge(settings)
+    problems = contradictions(experiment)
+    if problems:
+        raise ConfigError(problems)
+    return _fill(experiment, tuple(overrides))
+
+
+def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.ExperimentSpec:
+    left: list[str] = []
+    model = _detector(experiment, left) if experiment.model.name == "efficientdet" else _classifier(experiment, left)
+    return settled.ExperimentSpec(
+        name=_name(experiment),
+        task=experiment.task,
+        phi=experiment.phi,
+        scaling=experiment.scaling.mode,
+        seed=experiment.seed,
+        model=model,
+        data=_data(experiment),
+        optim=_optim(experiment),
+        trainer=_trainer(experiment.trainer),
+        logger=_logger(experiment.logger),
+        evaluator=experiment.evaluator,
+        checkpoint=experiment.checkpoint or "",
+        init=experiment.init or "",
+        predictions=experiment.predictions or "",
+        annotations=getattr(experiment.data, "annotations", None) or "",
+        input=experiment.input or "",
+        off_table=tuple(left),
+        overrides=overrides,
+    )
+
+
+def _choose(written: Any, implied: Any, where: str, left: list[str]) -> Any:
+    """A written number wins, and is remembered when it is not what phi says."""
+    if written is None:
+        return implied
+    if written != implied:
+        left.append(where)
+    return written
+
+
+def _coefficients(scaling: schema.ScalingSettings) -> Coefficients:
+    return Coefficients(scaling.alpha, scaling.beta, scaling.gamma)
+
+
+def _detector(experiment: schema.Experiment, left: list[str]) -> settled.DetectorSpec:
+    bifpn, head, backbone = experiment.bifpn, experiment.head, experiment.backbone
+    assert isinstance(bifpn, schema.BiFPN)
+    assert isinstance(head, schema.DetectionHead)
+    scaling = experiment.scaling
+    scale: DetectorScale = detector_scale(experiment.phi, family_of(backbone), scaling.mode, _coefficients(scaling))
+    return settled.DetectorSpec(
+        backbone=_backbone(experiment, scale.backbone_phi, left),
+        bifpn=settled.BiFPNSpec(
+            channels=_choose(bifpn.channels, scale.bifpn_channels, "bifpn.channels", left),
+            repeats=_choose(bifpn.repeats, scale.bifpn_repeats, "bifpn.repeats", left),
+            min_level=bifpn.min_level,
+            max_level=bifpn.max_level,
+            fusion=_choose(bifpn.fusion, scale.fusion, "bifpn.fusion", left),
+            redundant_bias=bifpn.redundant_bias,
+        ),
+        head=settled.DetectionHeadSpec(
+            repeats=_choose(head.repeats, scale.head_repeats, "head.repeats", left),
+            anchor_scale=_choose(head.anchor_scale, scale.anchor_scale, "head.anchor_scale", left),
+            octaves=head.octaves,
+            aspect_ratios=tuple(head.aspect_ratios),
+        ),
+        style=_style(backbone),
+        loss=settled.DetectionLossSpec(**head.loss.model_dump()),
+        postprocess=settled.PostprocessSpec(**head.postprocess.model_dump()),
+        input=_input(experiment, scale.image_size, left),
+    )
+
+
+def _classifier(experiment: schema.Experiment, left: list[str]) -> settled.ClassifierSpec:
+    head, scaling = experiment.head, experiment.scaling
+    assert isinstance(head, schema.ClassifierHead)
+    scale: BackboneScale = backbone_scale(experiment.phi, family_of(experiment.backbone), scaling.mode, _coefficients(scaling))
+    return settled.ClassifierSpec(
+        backbone=_backbone(experiment, experiment.phi, left),
+        dropout=_choose(head.dropout, scale.dropout, "head.dropout", left),
+        label_smoothing=head.label_smoothing,
+        input=_input(experiment, scale.image_size, left),
+    )
+
+
+def _backbone(experiment: schema.Experiment, implied_phi: float, left: list[str]) -> settled.BackboneSpec:
+    backbone, scaling = experiment.backbone, experiment.scaling
+    if isinstance(backbone, schema.TimmBackbone):
+        return settled.TimmSpec(backbone.architecture, backbone.drop_path)
+    phi = _choose(backbone.phi, implied_phi, "backbone.phi", left)
+    scale = backbone_scale(phi, backbone.name, scaling.mode, _coefficients(scaling))
+    width = _choose(backbone.width, scale.width, "backbone.width", left)
+    depth = _choose(backbone.depth, scale.depth, "backbone.depth", left)
+    network = (scaled_stages if backbone.name == "efficientnet" else scaled_lite_stages)(width, depth)
+    # google/automl trains detectors on B0 without drop path (efficientdet/backbone/backbone_factory.py).
+    plain = experiment.model.name == "efficientdet" and backbone.name == "efficientnet" and phi <= 0
+    return settled.EfficientNetSpec(
+        family=backbone.name,
+        phi=phi,
+        width=width,
+        depth=depth,
+        stem_channels=network.stem_channels,
+        stages=network.stages,
+        head_channels=network.head_channels,
+        drop_path=backbone.drop_path if backbone.drop_path is not None else (0.0 if plain else DROP_PATH),
+        style=_style(backbone),
+    )
+
+
+def _style(backbone: schema.AnyBackbone) -> settled.LayerStyle:
+    if isinstance(backbone, schema.TimmBackbone):
+        return settled.LayerStyle(activation="silu", padding="same", norm_eps=1e-3, norm_momentum=0.01)
+    return settled.LayerStyle(
+        activation="silu" if backbone.name == "efficientnet" else "relu6",
+        padding=backbone.padding,
+        norm_eps=backbone.norm_eps,
+        norm_momentum=backbone.norm_momentum,
+    )
+
+
+def _input(experiment: schema.Experiment, implied: int, left: list[str]) -> settled.InputSpec:
+    lite = experiment.backbone.name == "efficientnet_lite"
+    return settled.InputSpec(
+        image_size=_choose(experiment.model.image_size, (implied, implied), "model.image_size", left),
+        mean=experiment.model.mean or (LITE_MEAN if lite else IMAGENET_MEAN),
+        std=experiment.model.std or (LITE_STD if lite else IMAGENET_STD),
+    )
+
+
+def _data(experiment: schema.Experiment) -> settled.DataSpec:
+    data = experiment.data
+    names, count = _known_classes(data)
+    workers = data.workers if data.workers is not None else min(MOST_WORKERS, os.cpu_count() or 1)
+    return settled.DataSpec(
+        name=data.name,
+        root=data.root or "",
+        source=_source(data),
+        augment=_augment(data.augment),
+        classes=names,
+        num_classes=count,
+        category_ids=(),
+        batch_size=data.batch_size,
+        workers=workers,
+        on_error=data.on_error,
+        cache=data.cache,
+        crop_fraction=getattr(data, "crop_fraction", 1.0),
+        interpolation=getattr(data, "interpolation", "bilinear"),
+    )
+
+
+def _known_classes(data: schema.AnyData) -> tuple[tuple[str, ...], int]:
+    """Names and number as far as they are known before the data is read."""
+    if data.classes:
+        return tuple(data.classes), len(data.classes)
+    match data:
+        case schema.DigitScenes() | schema.Digits():
+            return classes.DIGITS, len(classes.DIGITS)
+        case schema.Cifar10():
+            return classes.CIFAR10, len(classes.CIFAR10)
+        case schema.Coco():
+            return (), classes.COCO_CLASSES
+        case schema.ImageNet():
+            return (), classes.IMAGENET_CLASSES
+        case _:
+            return (), 0
+
+
+def _source(data: schema.AnyData) -> settled.DetectionSource | settled.ClassificationSource:
+    match data:
+        case schema.DigitScenes():
+            return settled.DigitScenesSource(data.canvas, data.train_images, data.val_images, data.seed)
+        case schema.Coco():
+            return settled.CocoSource(
+                data.train_annotations or "", data.train_images or "", data.val_annotations or "", data.val_images or ""
+            )
+        case schema.Voc():
+            return settled.VocSource(data.train_split, data.val_split, data.keep_difficult)
+        case schema.Digits():
+            return settled.DigitsSource()
+        case schema.ImageFolder():
+            return settled.FolderSource(data.train_folder or "", data.val_folder or "", data.class_pattern or "")
+        case schema.Cifar10():
+            return settled.Cifar10Source(data.download)
+        case schema.ImageNet():
+            return settled.FolderSource("train", "val", "")
+
+
+def _augment(
+    augment: schema.DetectionAugmentation | schema.ClassificationAugmentation,
+) -> settled.DetectionAugment | settled.ClassificationAugment:
+    if isinstance(augment, schema.DetectionAugmentation):
+        return settled.DetectionAugment(**augment.model_dump())
+    return settled.ClassificationAugment(**augment.model_dump())
+
+
+def _optim(experiment: schema.Experiment) -> settled.OptimSpec:
+    optim = experiment.optim
+    batch = experiment.data.batch_size * experiment.trainer.accumulate
+    scale = batch / optim.reference_batch if optim.reference_batch else 1.0
+    fields = optim.model_dump(exclude={"reference_batch", "learning_rate", "freeze"})
+    return settled.OptimSpec(learning_rate=optim.learning_rate * scale, freeze=tuple(optim.freeze), **fields)
+
+
+def _trainer(trainer: schema.Trainer) -> settled.TrainerSpec:
+    return settled.TrainerSpec(**trainer.model_dump())
+
+
+def _logger(logger: schema.Logger) -> settled.LoggerSpec:
+    fields = logger.model_dump()
+    return settled.LoggerSpec(**{**fields, "group": fields["group"] or ""})
+
+
+def _name(experiment: schema.Experiment) -> str:
+    """efficientdet-d4, efficientdet-lite0, efficientnet-b1, efficientdet-resnet50-d0."""
+    backbone = experiment.backbone
+    letter = "d" if experiment.model.name == "efficientdet" else "b"
+    if isinstance(backbone, schema.TimmBackbone):
+        letter = f"{backbone.architecture}-{letter}"
+    elif backbone.name == "efficientnet_lite":
+        letter = "lite"
+    return f"{experiment.model.name}-{letter}{experiment.phi:g}"
