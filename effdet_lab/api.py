@@ -16,7 +16,7 @@ from effdet_lab.run.folder import read_spec, run_folder_of, weights_of
 from effdet_lab.run.results import merged_classes, merged_detections
 from effdet_lab.spec import ExperimentSpec, is_detector
 from effdet_lab.tasks.build import build_task
-from effdet_lab.weights.trained import load_trained
+from effdet_lab.weights.load import load_trained
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,5 @@ def predict(model: nn.Module, pictures: Sequence[str | Path]) -> list[Boxes] | l
     best = merged_classes(outputs)
     return [
         Classes(path, probabilities_C, classes_C, tuple(names[label] for label in classes_C.tolist()))
-        for path, probabilities_C, classes_C in zip(
-            records.paths, best.probabilities_IC, best.classes_IC, strict=True
-        )
+        for path, probabilities_C, classes_C in zip(records.paths, best.probabilities_IC, best.classes_IC, strict=True)
     ]

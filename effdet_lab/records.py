@@ -1,6 +1,7 @@
 """The records that travel: data -> model -> detection -> metrics. Named tuples, so loaders and devices move them.
 
-B batch, C channels, H W size, N boxes of a picture, M boxes padded to the batch's largest, A anchors, K classes, D detections
+B batch, C channels, H W size, N boxes of a picture, M boxes padded to the most in a batch, A anchors, K classes,
+D detections
 """
 
 from typing import NamedTuple

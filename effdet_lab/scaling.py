@@ -1,7 +1,8 @@
 """The compound coefficient phi becomes numbers, here and nowhere else.
 
-At whole numbers `published` is the printed table, which the papers' own formulas do not reproduce (D2, D4..D7 and B4..B8 differ).
-Between two rows numbers are interpolated; below the first row the formulas carry on, so that small machines have small networks.
+At whole numbers `published` is the printed table, which the papers' own formulas do not reproduce (D2, D4..D7 and
+B4..B8 differ). Between two rows numbers are interpolated; below the first row the formulas carry on, so that small
+machines have small networks.
 """
 
 import math
@@ -109,7 +110,8 @@ EFFICIENTDET_LITE = (
     DetectorScale(4, 640, 224, 7, 4, "sum", 4.0),
 )
 BIFPN_WIDTH_BASE = 1.35  # EfficientDet, equation 1
-DETECTOR_SIZE_STEP = {"efficientnet": 128, "efficientnet_lite": 64}  # pixels per phi; equation 3 and the Lite table's first rows
+# Pixels per phi: equation 3, and the first rows of the Lite table.
+DETECTOR_SIZE_STEP = {"efficientnet": 128, "efficientnet_lite": 64}
 SMALLEST_DETECTOR = 64  # pixels
 SMALLEST_CLASSIFIER = 32  # pixels
 LOWEST_PHI = {"classifier": -6.0, "detector": -4.0}
@@ -133,7 +135,10 @@ def phi_range(family: Family, kind: Literal["classifier", "detector"], scaling: 
 
 
 def backbone_scale(
-    phi: float, family: Family = "efficientnet", scaling: Scaling = "published", coefficients: Coefficients = Coefficients()
+    phi: float,
+    family: Family = "efficientnet",
+    scaling: Scaling = "published",
+    coefficients: Coefficients = Coefficients(),
 ) -> BackboneScale:
     """Width, depth, image size and dropout of EfficientNet at this phi.
 
@@ -162,12 +167,15 @@ def backbone_scale(
 
 
 def detector_scale(
-    phi: float, family: Family = "efficientnet", scaling: Scaling = "published", coefficients: Coefficients = Coefficients()
+    phi: float,
+    family: Family = "efficientnet",
+    scaling: Scaling = "published",
+    coefficients: Coefficients = Coefficients(),
 ) -> DetectorScale:
     """Backbone, BiFPN, heads and input of EfficientDet at this phi.
 
-    >>> detector_scale(4)
-    DetectorScale(backbone_phi=4, image_size=1024, bifpn_channels=224, bifpn_repeats=7, head_repeats=4, fusion='fast', anchor_scale=4.0)
+    >>> detector_scale(4) == DetectorScale(4, 1024, 224, 7, 4, "fast", 4.0)
+    True
     """
     table = detector_table(family)
     base = table[0]

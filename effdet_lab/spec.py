@@ -36,7 +36,7 @@ class EfficientNetSpec:
     stem_channels: int
     stages: tuple[StageSpec, ...]
     head_channels: int
-    drop_path: float  # of the last block; it grows from 0 over the blocks
+    drop_path: float  # of block i of N it is i / N of this
     style: LayerStyle
 
 
@@ -301,9 +301,7 @@ def is_detector(spec: ExperimentSpec) -> bool:
     return isinstance(spec.model, DetectorSpec)
 
 
-def with_classes(
-    spec: ExperimentSpec, classes: tuple[str, ...], category_ids: tuple[int, ...]
-) -> ExperimentSpec:
+def with_classes(spec: ExperimentSpec, classes: tuple[str, ...], category_ids: tuple[int, ...]) -> ExperimentSpec:
     """The same experiment, once its data told what the classes are."""
     data = dataclasses.replace(spec.data, classes=classes, num_classes=len(classes), category_ids=category_ids)
     return dataclasses.replace(spec, data=data)

@@ -14,7 +14,6 @@ from effdet_lab.records import LossTerms, RawDetections, Targets
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 1.5
 HUBER_DELTA = 0.1
-BOX_LOSS_WEIGHT = 50.0
 
 # Logits worked on at a time: a block's temporaries stay in a processor's cache, and small beside the model elsewhere.
 CPU_BLOCK = 2**17
@@ -30,7 +29,7 @@ def detection_loss(
     label_smoothing: float = 0.0,
     delta: float = HUBER_DELTA,
 ) -> LossTerms:
-    """Both losses of a local batch; the total is class + BOX_LOSS_WEIGHT * box.
+    """Both losses of a local batch; the total is class + a weight * box.
 
     Source: google/automl efficientdet/det_model_fn.py: the one is added once a batch, so a batch without boxes divides.
     """
@@ -101,7 +100,7 @@ class _FocalLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, scale: Tensor):
+    def backward(ctx, scale: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient_RK,) = ctx.saved_tensors
         return (gradient_RK * scale).to(ctx.dtype), None, None, None, None
 

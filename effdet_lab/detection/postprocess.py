@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from effdet_lab.detection.boxes import clip, decode, iou_of_planes, planes_5N, to_file_frame
@@ -41,7 +40,7 @@ def detections(
     Units: input_size is (height, width) in pixels; scores are probabilities and must exceed their threshold.
     """
     logits_BP, anchor_BP, labels_BP = _best_points(raw.class_logits_BAK, max_points)
-    scores_BP = F.threshold(logits_BP.float().sigmoid(), score_threshold, DEAD)
+    scores_BP = torch.threshold(logits_BP.float().sigmoid(), score_threshold, DEAD)
     # Points come by falling score, so the living stand first: the rest is never decoded.
     alive = int((scores_BP > DEAD).sum(dim=1).max())
     scores_BP, anchor_BP, labels_BP = scores_BP[:, :alive], anchor_BP[:, :alive], labels_BP[:, :alive]
@@ -104,5 +103,5 @@ def _suppress(
         iou_BP = iou_of_planes(planes_5BP, planes_5BP.gather(2, point_B1.expand(5, -1, -1)))
         iou_BP.masked_fill_(labels_BP != labels_BP.gather(1, point_B1), 0)
         scores_BP.mul_(factor(iou_BP)).scatter_(1, point_B1, DEAD)
-        F.threshold_(scores_BP, score_threshold, DEAD)
+        torch.threshold_(scores_BP, score_threshold, DEAD)
     return torch.cat(points, dim=1), torch.cat(scores, dim=1)

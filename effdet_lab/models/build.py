@@ -5,7 +5,6 @@ from typing import assert_never
 from torch import nn
 
 from effdet_lab.models.bifpn import BiFPN
-from effdet_lab.models.comparators import TimmBackbone, timm_classifier
 from effdet_lab.models.efficientdet import Backbone, EfficientDet
 from effdet_lab.models.efficientnet import EfficientNet
 from effdet_lab.models.heads import CLASS_PRIOR_LOGIT, Head
@@ -63,6 +62,8 @@ def build_classifier(classifier: ClassifierSpec, num_classes: int) -> nn.Module:
         case EfficientNetSpec() as backbone:
             return _efficientnet(backbone, num_classes=num_classes, dropout=classifier.dropout)
         case TimmSpec() as backbone:
+            from effdet_lab.models.comparators import timm_classifier  # timm takes seconds to import
+
             return timm_classifier(
                 backbone.architecture, num_classes, dropout=classifier.dropout, drop_path=backbone.drop_path
             )
@@ -75,6 +76,8 @@ def _build_backbone(backbone: BackboneSpec, image_size: tuple[int, int]) -> Back
         case EfficientNetSpec():
             return _efficientnet(backbone, with_head=False)
         case TimmSpec():
+            from effdet_lab.models.comparators import TimmBackbone
+
             return TimmBackbone(backbone.architecture, drop_path=backbone.drop_path, image_size=image_size)
         case other:
             assert_never(other)

@@ -29,15 +29,14 @@ from effdet_lab.run.results import (
     write_classes,
     write_detections,
 )
-from effdet_lab.run.say import log, quieten, show
+from effdet_lab.run.say import log, show
 from effdet_lab.run.tables import metrics_table
 from effdet_lab.run.tracking import build_logger, finish, log_pictures
 from effdet_lab.run.trainer import build_evaluator, build_trainer
-from effdet_lab.spec import ExperimentSpec, is_detector
+from effdet_lab.spec import ExperimentSpec
 from effdet_lab.tasks.base import ExperimentTask
 from effdet_lab.tasks.build import build_task
-from effdet_lab.weights.load import load_weights
-from effdet_lab.weights.trained import load_trained
+from effdet_lab.weights.load import load_trained, load_weights
 
 
 class Judged(NamedTuple):
@@ -59,7 +58,6 @@ def prepare(spec: ExperimentSpec, folder: Path) -> ExperimentSpec:
 
 def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """The task's metrics, which metrics.json holds too."""
-    quieten()
     seed_everything(spec.seed, workers=True, verbose=False)
     match spec.task:
         case "train":
@@ -140,7 +138,9 @@ def predict(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
 
 def _trained_model(spec: ExperimentSpec) -> nn.Module:
     if not spec.data.num_classes:
-        raise DataError(f"checkpoint={spec.checkpoint or spec.init}: does not tell its classes. Give data.classes=[...].")
+        raise DataError(
+            f"checkpoint={spec.checkpoint or spec.init}: does not tell its classes. Give data.classes=[...]."
+        )
     model = build_model(spec)
     load_trained(model, weights_of(Path(spec.checkpoint or spec.init)))
     return model.eval()

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -115,7 +114,9 @@ def _resolved(config: DictConfig, kind: str, overrides: Sequence[str]) -> Path:
     chosen = any(key_of(text) == f"hydra.{kind}.dir" for text in overrides)
     if chosen:
         if (folder / SPEC_FILE).exists() and (folder / "checkpoints").is_dir() and not _only_reads(config):
-            raise ConfigError(f"hydra.{kind}.dir={folder}: holds a trained run, which would be lost. Name another folder.")
+            raise ConfigError(
+                f"hydra.{kind}.dir={folder}: holds a trained run, which would be lost. Name another folder."
+            )
         return folder
     number = 2
     candidate = folder

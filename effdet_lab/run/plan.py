@@ -52,7 +52,9 @@ def _parts(spec: ExperimentSpec, counts: dict[str, Count]) -> Table:
     for part, of_part in counts.items():
         if part != "total":
             share = of_part.multiply_adds / total.multiply_adds
-            table.add_row(part, f"{of_part.parameters:,}", _giga(of_part.multiply_adds), f"{share:.1%}".replace("%", " %"))
+            table.add_row(
+                part, f"{of_part.parameters:,}", _giga(of_part.multiply_adds), f"{share:.1%}".replace("%", " %")
+            )
     return table
 
 
@@ -74,7 +76,10 @@ def _fact_rows(spec: ExperimentSpec, pictures: int | None) -> list[tuple[str, st
     if is_detector(spec):
         bifpn, head = model.bifpn, model.head
         rows.append(
-            ("BiFPN", f"{bifpn.repeats} x {bifpn.channels} channels, P{bifpn.min_level}..P{bifpn.max_level}, {bifpn.fusion}")
+            (
+                "BiFPN",
+                f"{bifpn.repeats} x {bifpn.channels} channels, P{bifpn.min_level}..P{bifpn.max_level}, {bifpn.fusion}",
+            )
         )
         rows.append(("heads", f"{head.repeats} convolutions, anchors from {head.anchor_scale:g} strides"))
     classes = str(data.num_classes) if data.num_classes else "as the data says (counted with one)"

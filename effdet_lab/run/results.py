@@ -15,8 +15,8 @@ from PIL import Image
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords
 from effdet_lab.metrics.ground_truth import DetectionArrays, write_results
 from effdet_lab.metrics.topk import CLASSES_KEPT, BestClasses
-from effdet_lab.run.drawing import contact_sheet, draw_boxes, draw_labels
 from effdet_lab.records import Detections
+from effdet_lab.run.drawing import contact_sheet, draw_boxes, draw_labels
 from effdet_lab.run.folder import write_text
 
 SHEET = "contact_sheet.jpg"

@@ -104,9 +104,5 @@ def _table(sweep: Sweep, outcomes: list[Outcome]) -> Table:
         table.add_column(name, justify="right")
     for number, outcome in enumerate(outcomes):
         numbers = [f"{outcome.metrics[name]:.4f}" if name in outcome.metrics else "" for name in shown]
-        table.add_row(
-            str(number), *_values(outcome.job, varied), outcome.status, f"{outcome.seconds:.0f}", *numbers
-        )
+        table.add_row(str(number), *_values(outcome.job, varied), outcome.status, f"{outcome.seconds:.0f}", *numbers)
     return table
-
-

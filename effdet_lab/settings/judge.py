@@ -57,9 +57,7 @@ def _sentences(error: ValidationError, settings: Mapping[str, Any]) -> list[str]
     for problem in error.errors(include_url=False):
         where = _path(problem["loc"])
         rules.setdefault(where, []).append(_rule(problem, where))
-    return [
-        f"{where}={_written(settings, where)}: {' '.join(dict.fromkeys(found))}" for where, found in rules.items()
-    ]
+    return [f"{where}={_written(settings, where)}: {' '.join(dict.fromkeys(found))}" for where, found in rules.items()]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -23,11 +23,13 @@ def _part_problems(experiment: schema.Experiment) -> list[str]:
     problems = []
     if detector and not boxes:
         problems.append(
-            f"data={experiment.data.name}: has no boxes, and model=efficientdet detects. Use data={DETECTION_DATA}, or model=efficientnet."
+            f"data={experiment.data.name}: has no boxes, and model=efficientdet detects. "
+            f"Use data={DETECTION_DATA}, or model=efficientnet."
         )
     if boxes and not detector:
         problems.append(
-            f"data={experiment.data.name}: has boxes, and model=efficientnet classifies. Use data={CLASSIFICATION_DATA}, or model=efficientdet."
+            f"data={experiment.data.name}: has boxes, and model=efficientnet classifies. "
+            f"Use data={CLASSIFICATION_DATA}, or model=efficientdet."
         )
     if detector and not isinstance(experiment.bifpn, schema.BiFPN):
         problems.append("bifpn=none: a detector needs a feature network. Use bifpn=paper, fast, softmax or sum.")
@@ -45,9 +47,13 @@ def _task_problems(experiment: schema.Experiment) -> list[str]:
     match experiment.task:
         case "evaluate" if experiment.predictions:
             if not (isinstance(experiment.data, schema.DetectionData) and experiment.data.annotations):
-                problems.append("data.annotations=null: predictions are judged against a COCO file. Give data.annotations=FILE.")
+                problems.append(
+                    "data.annotations=null: predictions are judged against a COCO file. Give data.annotations=FILE."
+                )
         case "evaluate" if not weights:
-            problems.append("checkpoint=null: task=evaluate needs trained weights. Give checkpoint=RUN, or predictions=FILE.")
+            problems.append(
+                "checkpoint=null: task=evaluate needs trained weights. Give checkpoint=RUN, or predictions=FILE."
+            )
         case "predict":
             if not weights:
                 problems.append("checkpoint=null: task=predict needs trained weights. Give checkpoint=RUN.")
@@ -60,7 +66,10 @@ def _machine_problems(experiment: schema.Experiment) -> list[str]:
     trainer = experiment.trainer
     problems = []
     if trainer.gpus and trainer.processes > 1:
-        problems.append(f"trainer.processes={trainer.processes}: counts CPU processes, and trainer.gpus={trainer.gpus}. Set one of them.")
+        problems.append(
+            f"trainer.processes={trainer.processes}: counts CPU processes, and trainer.gpus={trainer.gpus}. "
+            "Set one of them."
+        )
     if trainer.precision == "16" and not trainer.gpus:
         problems.append("trainer.precision=16: needs a GPU. Use trainer.precision=32, or trainer.gpus=1.")
     world = max(trainer.gpus, trainer.processes) * trainer.num_nodes
@@ -68,7 +77,10 @@ def _machine_problems(experiment: schema.Experiment) -> list[str]:
     if batch % world:
         below, above = batch // world * world, -(-batch // world) * world
         nearest = f"{below} or {above}" if below else f"{above}"
-        problems.append(f"data.batch_size={batch}: is shared out over {world} processes and must divide by them. Nearest: {nearest}.")
+        problems.append(
+            f"data.batch_size={batch}: is shared out over {world} processes and must divide by them. "
+            f"Nearest: {nearest}."
+        )
     return problems
 
 
@@ -111,7 +123,8 @@ def _phi_problems(experiment: schema.Experiment) -> list[str]:
             further = " scaling=formula goes further." if phi > high and mode == "published" else ""
             nearest = min(max(phi, low), high)
             problems.append(
-                f"{where}={phi:g}: scaling={mode} knows {family} {kind}s from {low:g} to {high:g}. Nearest: {nearest:g}.{further}"
+                f"{where}={phi:g}: scaling={mode} knows {family} {kind}s from {low:g} to {high:g}. "
+                f"Nearest: {nearest:g}.{further}"
             )
     return problems
 

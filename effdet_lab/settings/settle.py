@@ -1,4 +1,4 @@
-"""Settings become one settled experiment: whatever phi implies is filled in, and every problem is told at once. No torch here."""
+"""Settings become one settled experiment: what phi implies is filled in, every problem is told at once. No torch here."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -103,7 +103,9 @@ def _detector(experiment: schema.Experiment, left: list[str]) -> settled.Detecto
 def _classifier(experiment: schema.Experiment, left: list[str]) -> settled.ClassifierSpec:
     head, scaling = experiment.head, experiment.scaling
     assert isinstance(head, schema.ClassifierHead)
-    scale: BackboneScale = backbone_scale(experiment.phi, family_of(experiment.backbone), scaling.mode, _coefficients(scaling))
+    scale: BackboneScale = backbone_scale(
+        experiment.phi, family_of(experiment.backbone), scaling.mode, _coefficients(scaling)
+    )
     return settled.ClassifierSpec(
         backbone=_backbone(experiment, experiment.phi, left),
         dropout=_choose(head.dropout, scale.dropout, "head.dropout", left),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.optim import RMSpropTF
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -61,6 +60,8 @@ def build_optimiser(model: nn.Module, optim: OptimSpec) -> Optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=optim.learning_rate, betas=(optim.momentum, ADAM_SECOND_BETA))
         case "rmsproptf":
+            from timm.optim import RMSpropTF  # timm takes seconds to import
+
             return RMSpropTF(
                 groups, lr=optim.learning_rate, alpha=RMSPROP_ALPHA, momentum=optim.momentum, eps=RMSPROP_EPS
             )

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from on_disk import detector
-from PIL import Image
 
 from effdet_lab.data.datamodule import learn_classes, open_split
 from effdet_lab.data.digit_scenes import OVERLAP, draw_scene, draw_scenes
@@ -28,14 +27,17 @@ def test_the_same_seed_draws_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"], "nothing else is left behind"
 
 
-def test_scenes_are_drawn_once_and_anew_for_other_settings(tmp_path):
+def test_scenes_are_drawn_once_and_anew_for_other_settings(tmp_path, monkeypatch):
     root = tmp_path / "scenes"
     draw_scenes(root, SMALL)
-    (root / "train/00001.png").write_bytes(b"mine")
-    draw_scenes(root, SMALL)
-    assert (root / "train/00001.png").read_bytes() == b"mine"
+    before = content(root)
+    with monkeypatch.context() as patch:
+        patch.setattr("effdet_lab.data.digit_scenes.draw_scene", None)  # to call it would fail
+        draw_scenes(root, SMALL)
+    assert content(root) == before
     draw_scenes(root, DigitScenesSource((96, 128), 6, 3, seed=6))
-    assert Image.open(root / "train/00001.png").size == (128, 96)
+    assert content(root).keys() == before.keys()
+    assert content(root) != before
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path):

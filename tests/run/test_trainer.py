@@ -16,12 +16,8 @@ from effdet_lab.tasks.detection import DetectionTask
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _one_seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def fit(spec, folder, batches=2, **arguments):

@@ -51,7 +51,9 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "sentence"), REFUSALS, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("overrides", "sentence"), REFUSALS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_a_wrong_setting_is_refused_with_its_rule(overrides, sentence):
     with pytest.raises(ConfigError) as refusal:
         compose(*overrides)

@@ -41,7 +41,11 @@ def test_d7x_is_d7_on_b7_with_one_more_level():
 
 def test_a_lite_backbone_makes_a_lite_detector():
     spec = compose("backbone=efficientnet_lite", "phi=0")
-    assert (spec.name, spec.model.input.image_size, spec.model.bifpn.fusion) == ("efficientdet-lite0", (320, 320), "sum")
+    assert (spec.name, spec.model.input.image_size, spec.model.bifpn.fusion) == (
+        "efficientdet-lite0",
+        (320, 320),
+        "sum",
+    )
     assert spec.model.style.activation == "relu6"
     assert spec.model.input.mean == pytest.approx((127 / 255,) * 3)
 
