@@ -41,7 +41,7 @@ class Classes:
 
 
 def load(checkpoint: str | Path) -> nn.Module:
-    """The trained model of a run's folder or of a checkpoint in one, in evaluation mode; `model.spec` is its experiment.
+    """The trained model of a run's folder, or of a checkpoint in one, in evaluation mode; `model.spec` describes it.
 
     Raises: DataError where there is no run, or its weights do not fit.
     """

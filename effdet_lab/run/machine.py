@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from effdet_lab.data.places import locate
+from effdet_lab.data.places import PICTURE_SUFFIXES, locate
 from effdet_lab.errors import DataError, Refusal
 from effdet_lab.settings.judge import did_you_mean
 from effdet_lab.spec import ExperimentSpec
@@ -23,12 +23,12 @@ def check_machine(spec: ExperimentSpec) -> None:
         raise DataError(problems)
 
 
-def pictures_of(spec: ExperimentSpec) -> list[str]:
-    """Pictures that `input` names."""
-    path = Path(spec.input)
+def pictures_of(named: str) -> list[str]:
+    """The picture files of a folder, a glob, or one file."""
+    path = Path(named)
     if path.is_dir():
-        return sorted(str(child) for child in path.iterdir() if child.is_file() and not child.name.startswith("."))
-    return sorted(name for name in glob.glob(spec.input, recursive=True) if Path(name).is_file())
+        return sorted(str(child) for child in path.iterdir() if child.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(name for name in glob.glob(named, recursive=True) if Path(name).is_file())
 
 
 def missing(setting: str, value: str) -> str:
@@ -49,7 +49,7 @@ def _file_problems(spec: ExperimentSpec) -> list[str]:
         "data.annotations": spec.annotations if spec.predictions else "",
     }
     problems = [missing(setting, value) for setting, value in named.items() if value and not Path(value).exists()]
-    if spec.task == "predict" and not pictures_of(spec):
+    if spec.task == "predict" and not pictures_of(spec.input):
         problems.append(f"input={spec.input}: no picture there.{_nearest_input(spec.input)}")
     return problems
 

@@ -47,6 +47,8 @@ class ModelSettings(Settings):
     image_size: ImageSize | None
     mean: ColourSetting
     std: ColourSetting
+    norm_eps: float = Field(gt=0, lt=1)
+    norm_momentum: float = Field(gt=0, le=1)
 
 
 class ScaledBackbone(Settings):
@@ -56,8 +58,6 @@ class ScaledBackbone(Settings):
     depth: float | None = Field(gt=0, le=50)
     drop_path: Rate | None
     padding: Literal["same", "symmetric"]
-    norm_eps: float = Field(gt=0, lt=1)
-    norm_momentum: float = Field(gt=0, le=1)
 
 
 class TimmBackbone(Settings):

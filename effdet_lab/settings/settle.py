@@ -1,4 +1,4 @@
-"""Settings become one settled experiment: what phi implies is filled in, every problem is told at once. No torch here."""
+"""Settings become one settled experiment: what phi implies is filled in, all problems are told at once. No torch here."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -93,7 +93,7 @@ def _detector(experiment: schema.Experiment, left: list[str]) -> settled.Detecto
             octaves=head.octaves,
             aspect_ratios=tuple(head.aspect_ratios),
         ),
-        style=_style(backbone),
+        style=_style(experiment),
         loss=settled.DetectionLossSpec(**head.loss.model_dump()),
         postprocess=settled.PostprocessSpec(**head.postprocess.model_dump()),
         input=_input(experiment, scale.image_size, left),
@@ -134,18 +134,17 @@ def _backbone(experiment: schema.Experiment, implied_phi: float, left: list[str]
         stages=network.stages,
         head_channels=network.head_channels,
         drop_path=backbone.drop_path if backbone.drop_path is not None else (0.0 if plain else DROP_PATH),
-        style=_style(backbone),
+        style=_style(experiment),
     )
 
 
-def _style(backbone: schema.AnyBackbone) -> settled.LayerStyle:
-    if isinstance(backbone, schema.TimmBackbone):
-        return settled.LayerStyle(activation="silu", padding="same", norm_eps=1e-3, norm_momentum=0.01)
+def _style(experiment: schema.Experiment) -> settled.LayerStyle:
+    backbone, model = experiment.backbone, experiment.model
     return settled.LayerStyle(
-        activation="silu" if backbone.name == "efficientnet" else "relu6",
-        padding=backbone.padding,
-        norm_eps=backbone.norm_eps,
-        norm_momentum=backbone.norm_momentum,
+        activation="relu6" if backbone.name == "efficientnet_lite" else "silu",
+        padding=backbone.padding if isinstance(backbone, schema.ScaledBackbone) else "same",
+        norm_eps=model.norm_eps,
+        norm_momentum=model.norm_momentum,
     )
 
 
@@ -161,7 +160,6 @@ def _input(experiment: schema.Experiment, implied: int, left: list[str]) -> sett
 def _data(experiment: schema.Experiment) -> settled.DataSpec:
     data = experiment.data
     names, count = _known_classes(data)
-    workers = data.workers if data.workers is not None else min(MOST_WORKERS, os.cpu_count() or 1)
     return settled.DataSpec(
         name=data.name,
         root=data.root or "",
@@ -171,12 +169,18 @@ def _data(experiment: schema.Experiment) -> settled.DataSpec:
         num_classes=count,
         category_ids=(),
         batch_size=data.batch_size,
-        workers=workers,
+        workers=data.workers if data.workers is not None else _workers(experiment.trainer),
         on_error=data.on_error,
         cache=data.cache,
         crop_fraction=getattr(data, "crop_fraction", 1.0),
         interpolation=getattr(data, "interpolation", "bilinear"),
     )
+
+
+def _workers(trainer: schema.Trainer) -> int:
+    """Each device's share of the cores; half of it where the network computes on them too."""
+    share = (os.cpu_count() or 1) // max(trainer.gpus, trainer.processes)
+    return min(MOST_WORKERS, max(1, share if trainer.gpus else share // 2))
 
 
 def _known_classes(data: schema.AnyData) -> tuple[tuple[str, ...], int]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from effdet_lab.errors import DataError
 from effdet_lab.weights.files import read_file
-from effdet_lab.weights.parts import BACKBONE, backbone_keys
+from effdet_lab.weights.parts import BACKBONE, backbone_keys, head_name
 from effdet_lab.weights.published import TIMM, read_timm
 from effdet_lab.weights.report import LoadReport, NamedShape, Reinitialised
 
@@ -31,7 +31,7 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
     """Fills the model with what fits by name and shape; the rest keeps its own initial numbers.
 
     `source` is a .safetensors, .pth, .pt or .ckpt file, a run's folder, or timm:NAME, which may ask the network.
-    A classifier's file fills a detector's backbone. Where a file holds averaged weights, those are taken.
+    A classifier's file fills a detector's backbone. A classifier's last layer that starts anew starts at zero. Where a file holds averaged weights, those are taken.
     Raises: DataError if the file is unsafe or damaged, or fits less than half of the backbone.
     """
     tensors = read(source)
@@ -43,7 +43,9 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
             f"{source}: only {filled} of the backbone's {len(wanted)} tensors fit. {_looks(tensors)} "
             "Give weights of the same backbone and phi, or start from random ones with init=null."
         )
-    return _fill(model, tensors, names, fitting, source)
+    report = _fill(model, tensors, names, fitting, source)
+    _silence_new_head(model, report)
+    return report
 
 
 def load_trained(model: nn.Module, source: str | Path) -> LoadReport:
@@ -114,6 +116,17 @@ def _fill(
         ),
         dropped=tuple(NamedShape(key, found[name]) for key, name in names.items() if name not in own),
     )
+
+
+def _silence_new_head(model: nn.Module, report: LoadReport) -> None:
+    """On trained features random weights would shout: the first answer is every class alike.
+
+    Source: Kolesnikov et al., Big Transfer (ECCV 2020), section 3.3.
+    """
+    head = head_name(model)
+    if head is not None and f"{head}.weight" in {tensor.name for tensor in report.reinitialised}:
+        for parameter in model.get_submodule(head).parameters():
+            nn.init.zeros_(parameter)
 
 
 def _looks(tensors: Tensors) -> str:

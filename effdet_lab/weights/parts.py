@@ -10,6 +10,11 @@ def backbone_keys(model: nn.Module) -> frozenset[str]:
     keys = model.state_dict().keys()
     if hasattr(model, "backbone"):
         return frozenset(key for key in keys if key.startswith(BACKBONE))
+    head = head_name(model)
+    return frozenset(key for key in keys if head is None or not key.startswith(f"{head}."))
+
+
+def head_name(model: nn.Module) -> str | None:
+    """The last linear layer of a classifier; a detector has none."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    head = f"{linear[-1]}." if linear else None
-    return frozenset(key for key in keys if head is None or not key.startswith(head))
+    return linear[-1] if linear and not hasattr(model, "backbone") else None

@@ -162,6 +162,14 @@ def test_one_rank_measures_what_two_ranks_measured(detector):
     two, one = metrics_of(detector), metrics_of(detector.parent / "one")
     for name in COCO_NUMBERS:
         assert one[f"val/{name}"] == pytest.approx(two[f"val/{name}"], abs=1e-9), name
+    # The metrics of so young a network are near nothing; what it found is not.
+    seen_by_two, seen_by_one = (
+        json.loads((run / "predictions.json").read_text()) for run in (detector, detector.parent / "one")
+    )
+    assert len(seen_by_one) == len(seen_by_two) > 100
+    assert [entry["score"] for entry in seen_by_one] == pytest.approx(
+        [entry["score"] for entry in seen_by_two], rel=1e-4
+    )
 
 
 @pytest.mark.slow
