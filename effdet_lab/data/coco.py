@@ -205,7 +205,7 @@ def _boxes(
 
 def _speak_of(path: Path, boxes_N4: np.ndarray, sizes_N2: np.ndarray, without_area: int) -> None:
     if without_area:
-        log.warning("%s: %d boxes without area were left out.", path, without_area)
+        log.warning("%s: boxes without area are left out: %d.", path, without_area)
     known_N = (sizes_N2 > 0).all(axis=1)
     leaves_N = known_N & (boxes_N4[:, 2:] > sizes_N2[:, ::-1] + EDGE).any(axis=1)
     if leaves_N.any():

@@ -20,7 +20,7 @@ from effdet_lab.data.datasets import (
     evaluation_set,
     training_set,
 )
-from effdet_lab.data.opening import fetch, learn_classes, open_split, splits_of, without_broken
+from effdet_lab.data.opening import fetch, learn_classes, name_classes, open_split, splits_of, without_broken
 from effdet_lab.data.pictures import PictureFiles
 from effdet_lab.data.places import Split
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records, unlabelled, unlabelled_boxes
@@ -33,6 +33,7 @@ __all__ = [
     "PictureData",
     "build_data",
     "learn_classes",
+    "name_classes",
     "open_split",
     "picture_loader",
 ]

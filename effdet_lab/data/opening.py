@@ -9,7 +9,7 @@ import numpy as np
 
 from effdet_lab.classes import CIFAR10, DIGITS
 from effdet_lab.data.cifar10 import read_cifar10, unpack_cifar10
-from effdet_lab.data.classes import ids_for, labels_of, layout_of
+from effdet_lab.data.classes import COCO_CATEGORIES, ids_for, labels_of, layout_of
 from effdet_lab.data.coco import coco_categories, read_coco
 from effdet_lab.data.digit_scenes import draw_scenes
 from effdet_lab.data.digits import read_digits
@@ -17,7 +17,7 @@ from effdet_lab.data.folder import folder_classes, read_folder
 from effdet_lab.data.pictures import check_pictures
 from effdet_lab.data.places import Place, Split, locate
 from effdet_lab.data.splits import R, Records
-from effdet_lab.data.voc import read_voc
+from effdet_lab.data.voc import read_voc, voc_classes
 from effdet_lab.data.wording import shortened
 from effdet_lab.errors import DataError
 from effdet_lab.spec import (
@@ -73,6 +73,23 @@ def learn_classes(spec: ExperimentSpec) -> ExperimentSpec:
     return with_classes(spec, names, ids)
 
 
+def name_classes(spec: ExperimentSpec) -> ExperimentSpec:
+    """The same experiment with names for classes that neither a run nor data tell: COCO's, or numbers.
+
+    Raises: DataError if not even their number is known.
+    """
+    data = spec.data
+    if data.classes:
+        ids = data.category_ids or _ids_for(data, {})
+        return with_classes(spec, data.classes, ids)
+    if not data.num_classes:
+        checkpoint = spec.checkpoint or spec.init
+        raise DataError(f"checkpoint={checkpoint}: does not tell its classes. Give data.classes=[...].")
+    if isinstance(data.source, CocoSource):
+        return with_classes(spec, *layout_of(COCO_CATEGORIES))
+    return with_classes(spec, *layout_of({number: str(number) for number in range(data.num_classes)}))
+
+
 def open_split(spec: ExperimentSpec, split: Split) -> Records:
     """One split with the experiment's classes and the sizes its files have.
 
@@ -117,7 +134,7 @@ def _categories(data: DataSpec, place: Place) -> dict[int, str]:
             assert place.annotations is not None
             return coco_categories(place.annotations)
         case VocSource():
-            return dict(enumerate(read_voc(place).class_names, start=1))
+            return dict(enumerate(voc_classes(place), start=1))
         case FolderSource(class_pattern=pattern):
             return dict(enumerate(folder_classes(place.pictures, pattern)))
         case Cifar10Source():

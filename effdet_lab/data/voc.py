@@ -34,6 +34,14 @@ class _Parsed:
     without_area: int = 0
 
 
+def voc_classes(place: Place) -> tuple[str, ...]:
+    """The sorted names of a split's boxes.
+
+    Raises: DataError with everything that is wrong in the files.
+    """
+    return tuple(sorted(set(_parse(place).names)))
+
+
 def read_voc(place: Place, keep_difficult: bool = False, classes: tuple[str, ...] = ()) -> DetectionRecords:
     """One split. Without `classes` the sorted names of its boxes; pictures are numbered from 0.
 
@@ -43,7 +51,7 @@ def read_voc(place: Place, keep_difficult: bool = False, classes: tuple[str, ...
     """
     parsed = _parse(place)
     if parsed.without_area:
-        log.warning("%s: %d boxes without area were left out.", place.annotations, parsed.without_area)
+        log.warning("%s: boxes without area are left out: %d.", place.annotations, parsed.without_area)
     names = classes or tuple(sorted(set(parsed.names)))
     known = sorted(set(parsed.names))
     label_of_known = dict(zip(known, labels_of(known, names, str(place.annotations)).tolist(), strict=True))

@@ -1,18 +1,15 @@
 """The tasks: train, evaluate, predict. Every rank of a job runs the same lines; only the first one writes."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from torch import nn
 
-from effdet_lab.data.datamodule import build_data, learn_classes, picture_loader
+from effdet_lab.data.datamodule import build_data, learn_classes, name_classes, picture_loader
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records
-from effdet_lab.errors import DataError
 from effdet_lab.metrics.evaluators import evaluate as evaluate_arrays
-from effdet_lab.metrics.ground_truth import DetectionArrays, GroundTruth, read_results
-from effdet_lab.metrics.topk import BestClasses
+from effdet_lab.metrics.ground_truth import GroundTruth, read_results
 from effdet_lab.models.build import build_model
 from effdet_lab.run.folder import weights_of
 from effdet_lab.run.machine import pictures_of
@@ -39,21 +36,14 @@ from effdet_lab.tasks.build import build_task
 from effdet_lab.weights.load import load_trained, load_weights
 
 
-class Judged(NamedTuple):
-    """What an evaluation found."""
-
-    metrics: dict[str, float]
-    predictions: DetectionArrays | BestClasses
-
-
-def prepare(spec: ExperimentSpec, folder: Path) -> ExperimentSpec:
+def prepare(spec: ExperimentSpec) -> ExperimentSpec:
     """What must be known before the ranks start: the data is there, and tells its classes.
 
     Raises: DataError naming every file that cannot be used.
     """
-    if spec.task == "predict" or spec.predictions:
+    if spec.predictions:
         return spec
-    return learn_classes(spec)
+    return name_classes(spec) if spec.task == "predict" else learn_classes(spec)
 
 
 def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
@@ -61,18 +51,11 @@ def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     seed_everything(spec.seed, workers=True, verbose=False)
     match spec.task:
         case "train":
-            metrics = train(spec, folder)
+            return train(spec, folder)
         case "evaluate":
-            metrics = evaluate_results(spec) if spec.predictions else evaluate(spec, folder)
+            return evaluate_results(spec, folder) if spec.predictions else evaluate(spec, folder)
         case _:
             return predict(spec, folder)
-    if is_first():
-        write_metrics(folder, metrics)
-        show(metrics_table(metrics))
-        log.info(f"Everything is in {folder}.")
-        if spec.task == "train":
-            log.info(next_command(spec, folder))
-    return metrics
 
 
 def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
@@ -88,12 +71,14 @@ def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     try:
         trainer = build_trainer(spec, folder, logger)
         trainer.fit(task, datamodule=data)
-        trained = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        losses = _metrics(trainer, "train/loss")
         load_trained(task.model, weights_of(folder))
-        judged = _judge(spec, folder, task, data, records, logger)
+        metrics = {**_judge(spec, folder, task, data, records, logger), **losses}
     finally:
         finish(logger)
-    return {**judged.metrics, **trained}
+    _tell(folder, metrics)
+    log.info(next_command(folder, records))
+    return metrics
 
 
 def evaluate(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
@@ -104,17 +89,21 @@ def evaluate(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     records = data.records["val"]
     logger = build_logger(spec, folder)
     try:
-        return _judge(spec, folder, build_task(spec, model, records), data, records, logger).metrics
+        metrics = _judge(spec, folder, build_task(spec, model, records), data, records, logger)
     finally:
         finish(logger)
+    _tell(folder, metrics)
+    return metrics
 
 
-def evaluate_results(spec: ExperimentSpec) -> dict[str, float]:
+def evaluate_results(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Judge a COCO results file."""
     truth = GroundTruth.from_coco_json(spec.annotations)
     found = read_results(spec.predictions, truth)
     scores = evaluate_arrays(truth, *found, backend=spec.evaluator)
-    return {f"val/{name}": value for name, value in scores.items()}
+    metrics = {f"val/{name}": value for name, value in scores.items()}
+    _tell(folder, metrics)
+    return metrics
 
 
 def predict(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
@@ -137,10 +126,6 @@ def predict(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
 
 
 def _trained_model(spec: ExperimentSpec) -> nn.Module:
-    if not spec.data.num_classes:
-        raise DataError(
-            f"checkpoint={spec.checkpoint or spec.init}: does not tell its classes. Give data.classes=[...]."
-        )
     model = build_model(spec)
     load_trained(model, weights_of(Path(spec.checkpoint or spec.init)))
     return model.eval()
@@ -148,12 +133,11 @@ def _trained_model(spec: ExperimentSpec) -> nn.Module:
 
 def _judge(
     spec: ExperimentSpec, folder: Path, task: ExperimentTask, data: LightningDataModule, records: Records, logger
-) -> Judged:
+) -> dict[str, float]:
     """Metrics, predictions and pictures of a validation split."""
     evaluator: Trainer = build_evaluator(spec, folder, logger)
     with torch.inference_mode():
         evaluator.validate(task, datamodule=data, verbose=False)
-    metrics = {name: float(value) for name, value in evaluator.callback_metrics.items() if name.startswith("val/")}
     predictions = task.predictions
     assert predictions is not None
     if is_first():
@@ -167,4 +151,16 @@ def _judge(
         names = [records.paths[index] for index in indices]
         save_pictures(folder, pictures, names)
         log_pictures(logger, records, predictions, indices, pictures)
-    return Judged(metrics, predictions)
+    return _metrics(evaluator, "val/")
+
+
+def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+
+
+def _tell(folder: Path, metrics: dict[str, float]) -> None:
+    """The numbers, as a file and as a table."""
+    if is_first():
+        write_metrics(folder, metrics)
+        show(metrics_table(metrics))
+        log.info(f"Everything is in {folder}.")

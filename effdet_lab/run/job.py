@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from effdet_lab.errors import Refusal
@@ -21,7 +22,7 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
         from effdet_lab.run import app  # torch and Lightning come in here
 
         if first:
-            spec = app.prepare(spec, folder)
+            spec = app.prepare(spec)
             write_spec(folder, spec)
         with ranks(folder, spec.trainer):
             return app.run(spec, folder)
@@ -33,7 +34,7 @@ def main() -> None:
     sys.exit(exit_code(lambda: run_job(read_spec(folder), folder)))
 
 
-def exit_code(action) -> int:
+def exit_code(action: Callable[[], object]) -> int:
     """What the action ends with; a refusal is told in its own words, anything else with its cause."""
     try:
         action()
@@ -43,9 +44,17 @@ def exit_code(action) -> int:
         print(refusal, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
-        print("Interrupted. What the last checkpoint holds is kept.", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning ends so
+            return _interrupted()
+        raise
     return DONE
+
+
+def _interrupted() -> int:
+    print("Interrupted. What the last checkpoint holds is kept.", file=sys.stderr)
+    return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from effdet_lab.errors import ConfigError, Refusal
-from effdet_lab.run.folder import SPEC_FILE, read_spec, run_folder_of
+from effdet_lab.run.folder import read_spec, run_folder_of
 from effdet_lab.run.machine import check_machine
 from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config
 from effdet_lab.spec import ExperimentSpec
@@ -111,12 +111,10 @@ def _resolved(config: DictConfig, kind: str, overrides: Sequence[str]) -> Path:
     """The folder the user named, or a new one that nobody has."""
     HydraConfig.instance().set_config(config)
     folder = Path(str(config.hydra[kind].dir))
-    chosen = any(key_of(text) == f"hydra.{kind}.dir" for text in overrides)
-    if chosen:
-        if (folder / SPEC_FILE).exists() and (folder / "checkpoints").is_dir() and not _only_reads(config):
-            raise ConfigError(
-                f"hydra.{kind}.dir={folder}: holds a trained run, which would be lost. Name another folder."
-            )
+    if any(key_of(text) == f"hydra.{kind}.dir" for text in overrides):
+        trained = (folder / "checkpoints").is_dir() or (folder / "sweep.csv").exists()
+        if trained and config.task == "train":
+            raise ConfigError(f"hydra.{kind}.dir={folder}: holds trained weights, which would be lost. Name another.")
         return folder
     number = 2
     candidate = folder
@@ -124,7 +122,3 @@ def _resolved(config: DictConfig, kind: str, overrides: Sequence[str]) -> Path:
         candidate = folder.with_name(f"{folder.name}_{number}")
         number += 1
     return candidate
-
-
-def _only_reads(config: DictConfig) -> bool:
-    return config.task != "train"

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from effdet_lab.spec import ExperimentSpec
+from effdet_lab.data.pictures import PictureFiles
+from effdet_lab.data.splits import Records
 
 
-def next_command(spec: ExperimentSpec, folder: Path) -> str:
-    """How to use what was just trained."""
-    pictures = f"{spec.data.root}/val" if spec.data.root else "PICTURES"
+def next_command(folder: Path, judged: Records) -> str:
+    """How to use what was just trained, on the pictures it was judged by where they are files."""
+    pictures = judged.pictures.folder if isinstance(judged.pictures, PictureFiles) else "PICTURES"
     return f"Next: python run.py task=predict checkpoint={folder} input={pictures}"

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+from effdet_lab.run.folder import write_text
 
 TABLE = "metrics.csv"
 FINAL = "metrics.json"
@@ -74,18 +75,10 @@ def write_table(path: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """metrics.json: name -> number. JSON knows no infinity and no nan, so a metric that is one is left out."""
     finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    _write(folder / FINAL, json.dumps(finite, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(folder / FINAL, json.dumps(finite, indent=2) + "\n")

@@ -56,9 +56,11 @@ def _grouped(job: Job, group: str) -> Job:
 
 def _run(job: Job) -> Outcome:
     start = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "effdet_lab.run.job", str(job.folder)])
     try:
-        code = subprocess.run([sys.executable, "-m", "effdet_lab.run.job", str(job.folder)], check=False).returncode
-    except KeyboardInterrupt:
+        code = process.wait()
+    except KeyboardInterrupt:  # the job heard it too, and may still be writing
+        process.wait()
         code = 130
     metrics_file = job.folder / "metrics.json"
     metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if code == 0 and metrics_file.exists() else {}

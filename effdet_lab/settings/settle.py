@@ -1,4 +1,4 @@
-"""Settings become one settled experiment: what phi implies is filled in, all problems are told at once. No torch here."""
+"""Settings become one settled experiment: what phi implies is filled in, problems are told together. No torch here."""
 
 import os
 from collections.abc import Iterable, Mapping

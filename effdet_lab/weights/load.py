@@ -31,7 +31,8 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
     """Fills the model with what fits by name and shape; the rest keeps its own initial numbers.
 
     `source` is a .safetensors, .pth, .pt or .ckpt file, a run's folder, or timm:NAME, which may ask the network.
-    A classifier's file fills a detector's backbone. A classifier's last layer that starts anew starts at zero. Where a file holds averaged weights, those are taken.
+    A classifier's file fills a detector's backbone. A classifier's last layer that starts anew starts at
+    zero. Where a file holds averaged weights, those are taken.
     Raises: DataError if the file is unsafe or damaged, or fits less than half of the backbone.
     """
     tensors = read(source)

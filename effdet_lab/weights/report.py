@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rich.console import Group
 from rich.table import Table
 
 Shape = tuple[int, ...]
@@ -49,11 +50,11 @@ class LoadReport:
         ]
         return "\n".join(lines)
 
-    def __rich__(self) -> Table:
-        table = Table("part", "loaded", "start anew", "left over", title=self.source)
+    def __rich__(self) -> Group:
+        table = Table("part", "loaded", "start anew", "left over")
         for part, counts in self.parts().items():
             table.add_row(part, *map(str, counts))
-        return table
+        return Group(f"Weights of {self.source}", table)
 
     def parts(self) -> dict[str, tuple[int, int, int]]:
         """Matched, re-initialised and dropped tensors of each part: the first word of the names."""

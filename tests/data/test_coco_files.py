@@ -49,7 +49,7 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path, caplog):
     ]
     with caplog.at_level(logging.WARNING, "effdet_lab"):
         assert len(read(tmp_path, content).boxes_N4) == 3
-    assert "3 boxes without area were left out" in caplog.text
+    assert "boxes without area are left out: 3" in caplog.text
 
 
 def test_corners_instead_of_sizes_are_suspected(tmp_path, caplog):

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,7 +126,7 @@ def test_a_training_leaves_what_was_promised(classifier):
 def test_a_trained_run_is_not_overwritten(classifier):
     result = run(*DIGITS, *SHORT, "hydra.run.dir=run", cwd=classifier.parent)
     assert result.returncode == 2
-    assert "holds a trained run" in result.stderr
+    assert "holds trained weights" in result.stderr
 
 
 def test_a_checkpoint_brings_its_own_settings_to_its_evaluation(classifier):
@@ -213,3 +215,33 @@ def test_a_sweep_ends_with_a_table_and_a_job_that_fails_stops_no_other(tmp_path)
     assert [row["status"] == "done" for row in rows] == [True, False, True]
     assert float(rows[0]["val/top1"]) >= 0
     assert "job 3 of 3" in result.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_and_a_checkpoint_that_loads(tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(REPOSITORY / "run.py"),
+            *DIGITS,
+            "trainer.max_epochs=500",
+            "logger=csv",
+            "hydra.run.dir=run",
+        ],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    for _ in range(600):
+        if checkpoint.exists() or process.poll() is not None:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Interrupted." in errors
+    assert "Traceback" not in errors
+    torch.load(checkpoint, weights_only=True, map_location="cpu")
