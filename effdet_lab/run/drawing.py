@@ -126,19 +126,24 @@ def draw_labels(
 
 
 def contact_sheet(pictures: Sequence[Image.Image], cell: int = 512) -> Image.Image:
-    """All pictures on one sheet, as square as it gets, each whole in a cell of that many pixels."""
+    """All pictures on one sheet, as many columns as rows, each whole within `cell` pixels; cells are as the largest."""
     columns = max(1, math.ceil(math.sqrt(len(pictures))))
     rows = max(1, math.ceil(len(pictures) / columns))
     gap = max(4, cell // 40)
-    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + gap) + gap), PAPER)
-    for index, picture in enumerate(pictures):
-        shrink = cell / max(picture.size)
-        size = max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink))
-        small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        left = gap + index % columns * (cell + gap) + (cell - small.width) // 2
-        top = gap + index // columns * (cell + gap) + (cell - small.height) // 2
-        sheet.paste(small, (left, top))
+    small = [_shrunk(picture, cell) for picture in pictures]
+    cell_width, cell_height = (max((picture.size[axis] for picture in small), default=cell) for axis in (0, 1))
+    sheet = Image.new("RGB", (columns * (cell_width + gap) + gap, rows * (cell_height + gap) + gap), PAPER)
+    for index, picture in enumerate(small):
+        left = gap + index % columns * (cell_width + gap) + (cell_width - picture.width) // 2
+        top = gap + index // columns * (cell_height + gap) + (cell_height - picture.height) // 2
+        sheet.paste(picture, (left, top))
     return sheet
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+    shrink = side / max(picture.size)
+    size = max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink))
+    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 def _enlarged(image: Image.Image | NDArray[np.uint8]) -> tuple[Image.Image, float]:

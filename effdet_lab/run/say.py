@@ -20,7 +20,7 @@ def told(folder: Path, aloud: bool) -> Iterator[None]:
     quieten()
     handlers: list[logging.Handler] = []
     if aloud:
-        console = logging.StreamHandler(sys.stdout)
+        console = _Console(sys.stdout)
         written = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         handlers = [console, written]
@@ -37,6 +37,14 @@ def told(folder: Path, aloud: bool) -> Iterator[None]:
             log.removeHandler(handler)
             if isinstance(handler, logging.FileHandler):
                 handler.close()
+
+
+class _Console(logging.StreamHandler):
+    """Falls silent when the reader leaves, as in `python run.py | head`; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
 
 
 def show(*things: RenderableType) -> None:

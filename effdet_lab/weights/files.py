@@ -13,6 +13,7 @@ from torch import Tensor
 
 from effdet_lab.errors import DataError
 
+TIMM = "timm:"  # before the name of published weights
 PICKLES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 # Where trainers keep the state dict inside their files; averaged weights come first.
 CONTAINERS = (

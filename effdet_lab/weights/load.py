@@ -6,9 +6,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from effdet_lab.errors import DataError
-from effdet_lab.weights.files import read_file
+from effdet_lab.weights.files import TIMM, read_file
 from effdet_lab.weights.parts import BACKBONE, backbone_keys, head_name
-from effdet_lab.weights.published import TIMM, read_timm
 from effdet_lab.weights.report import LoadReport, NamedShape, Reinitialised
 
 Tensors = Mapping[str, Tensor]
@@ -71,6 +70,8 @@ def read(source: str | Path) -> dict[str, Tensor]:
     Raises: DataError where there is nothing to load.
     """
     if str(source).startswith(TIMM):
+        from effdet_lab.weights.published import read_timm  # timm takes seconds to import
+
         return read_timm(str(source).removeprefix(TIMM))
     path = Path(source)
     if path.is_dir():

@@ -12,9 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor
 
 from effdet_lab.errors import DataError
-from effdet_lab.weights.files import read_file
+from effdet_lab.weights.files import TIMM, read_file
 
-TIMM = "timm:"
 FILE = "model.safetensors"
 
 

@@ -112,3 +112,7 @@ def test_a_contact_sheet_holds_whole_pictures_in_a_near_square():
     assert sheet.size == (2 * (100 + gap) + gap,) * 2
     assert (pixels(sheet) == (255, 0, 0)).all(axis=-1).sum() == 2 * 100 * 50
     assert (pixels(sheet) == (0, 0, 255)).all(axis=-1).sum() == 2 * 100 * 50
+
+
+def test_a_contact_sheet_of_flat_pictures_is_flat():
+    assert contact_sheet([Image.new("RGB", (200, 100))] * 4, cell=100).size == (2 * 104 + 4, 2 * 54 + 4)
