@@ -7,6 +7,7 @@ from pathlib import Path
 
 from effdet_lab.errors import Refusal
 from effdet_lab.run.folder import read_spec, write_spec
+from effdet_lab.run.memory import keep_freed_memory
 from effdet_lab.run.ranks import is_first, ranks
 from effdet_lab.run.say import told
 from effdet_lab.spec import ExperimentSpec
@@ -18,6 +19,8 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Run it to its end; the metrics are those of metrics.json."""
     first = is_first()
     folder.mkdir(parents=True, exist_ok=True)
+    if not spec.trainer.gpus:
+        keep_freed_memory()
     with told(folder, aloud=first):
         from effdet_lab.run import app  # torch and Lightning come in here
 

@@ -23,6 +23,7 @@ from effdet_lab.data.splits import DetectionRecords, Records
 from effdet_lab.errors import ConfigError
 from effdet_lab.metrics.ground_truth import DetectionArrays
 from effdet_lab.metrics.topk import BestClasses
+from effdet_lab.run.results import unique
 from effdet_lab.run.trainer import monitored_metric
 from effdet_lab.spec import ExperimentSpec, is_detector, to_dict
 
@@ -70,12 +71,17 @@ def log_pictures(
 ) -> None:
     """Shows the `drawn` pictures, which are those of `indices`; W&B draws a detector's boxes itself."""
     if isinstance(logger, WandbLogger):
-        logger.experiment.log({"pictures": list(_wandb_images(records, predictions, indices, drawn))})
+        # One panel a picture: W&B shows a list of pictures wrongly when they differ in size.
+        images = _wandb_images(records, predictions, indices, drawn)
+        logger.experiment.log({name: image for name, image in zip(_names(records, indices), images, strict=True)})
     elif isinstance(logger, TensorBoardLogger):
-        for index, picture in zip(indices, drawn, strict=True):
-            name = f"pictures/{Path(records.paths[index]).stem}"
+        for name, picture in zip(_names(records, indices), drawn, strict=True):
             logger.experiment.add_image(name, np.asarray(picture.convert("RGB")), dataformats="HWC")
         logger.experiment.flush()
+
+
+def _names(records: Records, indices: Sequence[int]) -> list[str]:
+    return [f"pictures/{name}" for name in unique([records.paths[index] for index in indices])]
 
 
 def tags(spec: ExperimentSpec) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from torch import Tensor
 
 from effdet_lab.run.progress import RunProgress
 from effdet_lab.run.record import MetricsTable
@@ -91,7 +92,7 @@ def checkpoints(folder: Path, monitor: str) -> tuple[ModelCheckpoint, ModelCheck
     """best.ckpt and last.ckpt, looked after at every validation; best first, so that last knows of it."""
 
     def checkpoint(filename: str, **what: Any) -> ModelCheckpoint:
-        return ModelCheckpoint(
+        return LaterOfEquals(
             folder,
             filename,
             save_top_k=1,
@@ -102,6 +103,14 @@ def checkpoints(folder: Path, monitor: str) -> tuple[ModelCheckpoint, ModelCheck
         )
 
     return checkpoint("best", monitor=monitor, mode="max"), checkpoint("last")
+
+
+class LaterOfEquals(ModelCheckpoint):
+    """Of weights that score the same it keeps the later ones, which have learned for longer."""
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        equal = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
+        return equal or super().check_monitor_top_k(trainer, current)
 
 
 class EvaluateAtTheEnd(Callback):

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tiny import changed, loader, scenes, swatches, tiny_classifier, tiny_detect
 from effdet_lab.models.build import build_model
 from effdet_lab.run.progress import RunProgress
 from effdet_lab.run.record import read_table
-from effdet_lab.run.trainer import build_evaluator, build_trainer, lightning_arguments
+from effdet_lab.run.trainer import LaterOfEquals, build_evaluator, build_trainer, lightning_arguments
 from effdet_lab.spec import from_dict
 from effdet_lab.tasks.classification import ClassificationTask
 from effdet_lab.tasks.detection import DetectionTask
@@ -143,3 +144,15 @@ def test_a_second_run_in_the_same_folder_replaces_the_checkpoints(tmp_path):
 def own_sentences(caplog):
     """What we say, among what Lightning says."""
     return [record.message for record in caplog.records if record.name == "effdet_lab"]
+
+
+@pytest.mark.parametrize(("score", "kept"), [(0.4, False), (0.5, True), (0.6, True)])
+def test_of_equal_scores_the_later_weights_are_kept(score, kept, tmp_path):
+    best = LaterOfEquals(tmp_path, monitor="val/top1", mode="max", save_top_k=1)
+    best.best_model_score, best.best_k_models, best.kth_best_model_path = (
+        torch.tensor(0.5),
+        {"best.ckpt": torch.tensor(0.5)},
+        "best.ckpt",
+    )
+    one_process = SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision))
+    assert best.check_monitor_top_k(one_process, torch.tensor(score)) is kept
