@@ -15,6 +15,7 @@ from rich.table import Table
 
 import effdet_lab
 from effdet_lab.records import DetectionBatch
+from effdet_lab.settings.settle import IMAGENET_MEAN, IMAGENET_STD
 from effdet_lab.tasks.build import build_task
 
 NAMES = {"efficientnet": "tf_efficientdet_d{}", "efficientnet_lite": "tf_efficientdet_lite{}"}
@@ -85,7 +86,8 @@ def their_step(name, images_BCHW, boxes_BM4, labels_BM):
     config = get_efficientdet_config(name)
     bench = DetBenchTrain(EfficientDet(config, pretrained_backbone=False), create_labeler=True).train()
     optimiser = torch.optim.SGD(bench.parameters(), lr=1e-4, momentum=0.9)
-    mean_C11, std_C11 = (torch.tensor(colour).view(-1, 1, 1) for colour in (config.mean, config.std))
+    colours = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+    mean_C11, std_C11 = (torch.tensor(colour).view(-1, 1, 1) for colour in colours)
     target = {"bbox": boxes_BM4[..., [1, 0, 3, 2]], "cls": (labels_BM + 1).float()}
 
     def step():

@@ -154,7 +154,7 @@ def test_boxes_lie_beside_the_picture_in_pixels(tmp_path):
     logger = build_logger(spec_of(), tmp_path / "run")
     log_pictures(logger, records, found, [0], drawn)
     finish(logger)
-    files = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media/metadata/boxes2D/*.json")
+    files = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media/metadata/boxes2D/**/*.json")
     (box,) = [box for file in files for box in json.loads(file.read_text())["box_data"]]
     assert box["position"] == {"minX": 1.0, "minY": 2.0, "maxX": 30.0, "maxY": 20.0}
     assert (box["domain"], box["class_id"], box["box_caption"]) == ("pixel", 1, "dog 0.75")
