@@ -1,5 +1,6 @@
 """The tasks: train, evaluate, predict. Every rank of a job runs the same lines; only the first one writes."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -43,6 +44,9 @@ def prepare(spec: ExperimentSpec) -> ExperimentSpec:
     """
     if spec.predictions:
         return spec
+    if spec.data.root:  # the run's folder must find its data from wherever it is used
+        root = str(Path(spec.data.root).expanduser().absolute())
+        spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
     return name_classes(spec) if spec.task == "predict" else learn_classes(spec)
 
 

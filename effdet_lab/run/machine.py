@@ -7,6 +7,7 @@ from pathlib import Path
 
 from effdet_lab.data.places import PICTURE_SUFFIXES, locate
 from effdet_lab.errors import DataError, Refusal
+from effdet_lab.run.ranks import started_outside
 from effdet_lab.settings.judge import did_you_mean
 from effdet_lab.spec import ExperimentSpec
 
@@ -18,7 +19,7 @@ def check_machine(spec: ExperimentSpec) -> None:
 
     Raises: DataError with everything that is not there.
     """
-    problems = [*_file_problems(spec), *_data_problems(spec), *_gpu_problems(spec)]
+    problems = [*_file_problems(spec), *_data_problems(spec), *_device_problems(spec)]
     if problems:
         raise DataError(problems)
 
@@ -72,11 +73,17 @@ def _data_problems(spec: ExperimentSpec) -> list[str]:
     return []
 
 
-def _gpu_problems(spec: ExperimentSpec) -> list[str]:
-    wanted = spec.trainer.gpus
-    if not wanted or spec.task not in ("train", "evaluate", "predict"):
+def _device_problems(spec: ExperimentSpec) -> list[str]:
+    if spec.task not in ("train", "evaluate", "predict"):
         return []
-    present = _count_gpus()
+    nodes = spec.trainer.num_nodes
+    if nodes > 1 and not started_outside():
+        return [
+            f"trainer.num_nodes={nodes}: the other machines must be started too, by torchrun or Slurm. Use them, "
+            "or trainer.num_nodes=1."
+        ]
+    wanted = spec.trainer.gpus
+    present = _count_gpus() if wanted else 0
     if wanted <= present:
         return []
     right = f"trainer.gpus={present} or 0" if present else "trainer.gpus=0"

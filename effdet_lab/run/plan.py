@@ -98,7 +98,7 @@ def _length(spec: ExperimentSpec, pictures: int | None) -> str:
     trainer, batch = spec.trainer, spec.data.batch_size
     if pictures is None:
         return f"{trainer.max_epochs} epochs; data.root=FOLDER tells the steps"
-    steps = max(1, pictures // batch) // trainer.accumulate or 1
+    steps = -(-max(1, pictures // batch) // trainer.accumulate)
     total = steps * trainer.max_epochs
     if trainer.max_steps >= 0:
         total = min(total, trainer.max_steps)

@@ -51,8 +51,7 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
                 )
         os.environ.update(shared, LOCAL_RANK="0", RANK="0")
         yield
-        for process in others:
-            process.wait(PATIENCE)
+        _require_good_end(others, folder)
     finally:
         for process in others:
             if process.poll() is None:
@@ -63,6 +62,17 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _require_good_end(others: list[subprocess.Popen], folder: Path) -> None:
+    """The first rank is done; the others should be within moments."""
+    for rank, process in enumerate(others, start=1):
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"rank {rank} did not end; its words are in {folder}/rank_{rank}.txt") from None
+        if code:
+            raise RuntimeError(f"rank {rank} ended with {code}; its words are in {folder}/rank_{rank}.txt")
 
 
 def _free_port() -> int:
