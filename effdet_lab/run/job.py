@@ -1,8 +1,10 @@
 """One job in its folder. `python -m effdet_lab.run.job FOLDER` runs the experiment that FOLDER/spec.yaml holds."""
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from effdet_lab.errors import Refusal
@@ -13,22 +15,34 @@ from effdet_lab.run.say import told
 from effdet_lab.spec import ExperimentSpec
 
 DONE, REFUSED, INTERRUPTED = 0, 2, 130
+MEASURED = ("metrics.csv", "metrics.json", "checkpoints")
 
 
 def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Run it to its end; the metrics are those of metrics.json."""
-    first = is_first()
-    folder.mkdir(parents=True, exist_ok=True)
     if not spec.trainer.gpus:
         keep_freed_memory()
-    with told(folder, aloud=first):
+    with _left_clean(folder), told(folder, aloud=is_first()):
         from effdet_lab.run import app  # torch and Lightning come in here
 
-        if first:
+        if is_first():
             spec = app.prepare(spec)
             write_spec(folder, spec)
         with ranks(folder, spec.trainer):
             return app.run(spec, folder)
+
+
+@contextmanager
+def _left_clean(folder: Path) -> Iterator[None]:
+    """A folder made for a job that is refused before it has measured anything is taken away again."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except Refusal:
+        if is_new and not any((folder / name).exists() for name in MEASURED):
+            shutil.rmtree(folder)
+        raise
 
 
 def main() -> None:

@@ -85,6 +85,23 @@ def test_a_refusal_is_one_list_with_exit_code_2_and_leaves_nothing(arguments, se
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_broken_picture_is_named_before_training_and_leaves_nothing(tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (40, 30), "red").save(folder / "good.jpg")
+    (tmp_path / "pets" / "train" / "dog" / "broken.jpg").write_bytes(b"no picture")
+    pets = ["model=efficientnet", "phi=-6", "data=imagefolder", "data.root=pets", "logger=csv", *SHORT]
+    refused = run(*pets, "hydra.run.dir=run", cwd=tmp_path)
+    assert refused.returncode == 2, refused.stderr
+    assert "pets/train/dog/broken.jpg" in refused.stderr
+    assert "data.on_error=skip" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    skipped = done(*pets, "data.on_error=skip", "hydra.run.dir=run", cwd=tmp_path)
+    assert "1 of 3 pictures are left out" in skipped.stdout
+
+
 def test_the_cause_is_shown_when_hydra_s_full_error_is_asked_for(tmp_path):
     assert "Traceback" in run("phii=3", cwd=tmp_path, HYDRA_FULL_ERROR="1").stderr
 
