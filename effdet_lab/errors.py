@@ -23,3 +23,9 @@ class DataError(Refusal):
     """Files that cannot be used: path, record and field."""
 
     opening = "This data cannot be used:"
+
+
+class MachineError(Refusal):
+    """Files or devices that are not here."""
+
+    opening = "This cannot run here:"

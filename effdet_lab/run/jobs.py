@@ -36,7 +36,7 @@ class Sweep(NamedTuple):
 def single(overrides: Sequence[str]) -> Job:
     """The one job of a command.
 
-    Raises: ConfigError or DataError with every problem.
+    Raises: ConfigError or MachineError with every problem.
     """
     spec, config = _settled(overrides)
     check_machine(spec)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from effdet_lab.data.places import PICTURE_SUFFIXES, locate
-from effdet_lab.errors import DataError, Refusal
+from effdet_lab.errors import MachineError, Refusal
 from effdet_lab.run.ranks import started_outside
 from effdet_lab.settings.judge import did_you_mean
 from effdet_lab.spec import ExperimentSpec
@@ -17,11 +17,11 @@ GPU_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and 
 def check_machine(spec: ExperimentSpec) -> None:
     """Files first, then devices.
 
-    Raises: DataError with everything that is not there.
+    Raises: MachineError with everything that is not there.
     """
     problems = [*_file_problems(spec), *_data_problems(spec), *_device_problems(spec)]
     if problems:
-        raise DataError(problems)
+        raise MachineError(problems)
 
 
 def pictures_of(named: str) -> list[str]:

@@ -1,10 +1,13 @@
 """Focal and Huber loss."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import effdet_lab
 from effdet_lab.detection import losses
 from effdet_lab.detection.losses import detection_loss, focal_loss, huber_loss
 from effdet_lab.records import RawDetections, Targets
@@ -164,3 +167,10 @@ def test_both_terms_and_their_gradients_agree_with_the_reference_implementation(
     torch.testing.assert_close(torch.stack([total, *ours]), torch.stack(theirs), atol=1e-5, rtol=1e-5)
     for mine, other in zip(our_gradients, torch.autograd.grad(theirs[0], [*class_maps, *box_maps]), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+
+
+def test_the_losses_own_numbers_are_those_of_the_recipe():
+    recipe = effdet_lab.compose().model.loss
+    own = {name: parameter.default for name, parameter in inspect.signature(detection_loss).parameters.items()}
+    assert (own["alpha"], own["gamma"], own["delta"]) == (recipe.alpha, recipe.gamma, recipe.huber_delta)
+    assert own["label_smoothing"] == recipe.label_smoothing

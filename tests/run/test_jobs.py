@@ -3,6 +3,7 @@
 import pytest
 
 from effdet_lab import ConfigError, DataError, compose
+from effdet_lab.errors import MachineError
 from effdet_lab.run.folder import read_spec, write_spec
 from effdet_lab.run.jobs import single, sweep
 from effdet_lab.run.machine import pictures_of
@@ -85,7 +86,7 @@ def test_a_sweep_is_refused_with_every_job_that_cannot_run(tmp_path, monkeypatch
 
 def test_other_machines_must_be_started_too(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(DataError, match=r"trainer\.num_nodes=2: the other machines"):
+    with pytest.raises(MachineError, match=r"trainer\.num_nodes=2: the other machines"):
         single(["trainer.num_nodes=2"])
 
 
