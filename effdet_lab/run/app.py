@@ -53,6 +53,8 @@ def prepare(spec: ExperimentSpec) -> ExperimentSpec:
 def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """The task's metrics, which metrics.json holds too."""
     seed_everything(spec.seed, workers=True, verbose=False)
+    if spec.trainer.processes > 1:  # the processes share the cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // spec.trainer.processes))
     match spec.task:
         case "train":
             return train(spec, folder)

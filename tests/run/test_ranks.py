@@ -33,12 +33,11 @@ def test_a_rank_that_torchrun_started_starts_no_other(tmp_path, monkeypatch):
 
 def test_a_rank_that_fails_fails_the_job_and_says_where_its_words_are(tmp_path):
     # There is no spec.yaml in this folder, so the second rank refuses.
-    with (
-        pytest.raises(RuntimeError, match=r"rank 1 ended with 2; its words are in .*rank_1\.txt"),
-        ranks(tmp_path, trainer_of("trainer.processes=2")),
-    ):
-        assert (os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"]) == ("2", "0")
-        assert is_first()
+    inside = {}
+    complaint = r"rank 1 ended with 2; its words are in .*rank_1\.txt"
+    with pytest.raises(RuntimeError, match=complaint), ranks(tmp_path, trainer_of("trainer.processes=2")):
+        inside.update(os.environ)
+    assert (inside["WORLD_SIZE"], inside["LOCAL_RANK"], inside["RANK"]) == ("2", "0", "0")
     assert "holds no settled experiment" in (tmp_path / "rank_1.txt").read_text()
     assert not set(RANK_VARIABLES) & set(os.environ)
 
