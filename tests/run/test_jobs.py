@@ -96,3 +96,9 @@ def test_pictures_are_a_folder_s_a_glob_s_or_one(tmp_path):
     assert [path.rpartition("/")[2] for path in pictures_of(str(tmp_path))] == ["a.PNG", "b.jpg"]
     assert pictures_of(f"{tmp_path}/*.jpg") == [f"{tmp_path}/b.jpg"]
     assert pictures_of(f"{tmp_path}/b.jpg") == [f"{tmp_path}/b.jpg"]
+
+
+def test_other_data_take_the_old_data_s_settings_with_them(run_folder):
+    spec = single(["task=predict", "checkpoint=run", "input=run/spec.yaml", "data=coco"]).spec
+    assert spec.data.name == "coco"
+    assert spec.data.classes == read_spec(run_folder).data.classes
