@@ -83,11 +83,12 @@ def _fact_rows(spec: ExperimentSpec, pictures: int | None) -> list[tuple[str, st
         )
         rows.append(("heads", f"{head.repeats} convolutions, anchors from {head.anchor_scale:g} strides"))
     classes = str(data.num_classes) if data.num_classes else "as the data says (counted with one)"
-    devices = f"{trainer.gpus} GPUs" if trainer.gpus else f"{trainer.processes} CPU processes"
+    count, device = (trainer.gpus, "GPU") if trainer.gpus else (trainer.processes, "CPU process")
+    batches = "" if trainer.accumulate == 1 else f", {trainer.accumulate} batches a step"
     return [
         *rows,
         ("data", f"{data.name}, {classes} classes"),
-        ("batch", f"{data.batch_size} over {devices}, {trainer.accumulate} a step"),
+        ("batch", f"{data.batch_size} (devices: {count} x {device}){batches}"),
         ("optimiser", f"{optim.name}, learning rate {optim.learning_rate:g}, {optim.schedule}"),
         ("length", _length(spec, pictures)),
         ("off the table", ", ".join(spec.off_table) or "nothing"),
