@@ -6,9 +6,11 @@ Random numbers come from torch's own generator: the caller seeds it.
 C channels, H W size, N boxes
 """
 
+import math
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
@@ -167,11 +169,17 @@ def training_view(augment: ClassificationAugment, image_size: Size, interpolatio
 
 
 def centre_view(image_CHW: Tensor, image_size: Size, crop_fraction: float, interpolation: str) -> Tensor:
-    """The centre of the picture, of which a square input sees `crop_fraction` of the shorter side."""
+    """The centre of the picture, of which a square input sees `crop_fraction` of the shorter side.
+
+    PIL resizes, and sizes round down, as in timm's evaluation: accuracies published with it repeat to the picture.
+    """
     height, width = image_CHW.shape[1:]
-    scale = max(image_size[0] / crop_fraction / height, image_size[1] / crop_fraction / width)
-    size = max(image_size[0], round(height * scale)), max(image_size[1], round(width * scale))
-    return F.center_crop(resize(image_CHW, size, interpolation), list(image_size)).contiguous()
+    wanted = [math.floor(extent / crop_fraction) for extent in image_size]
+    scale = max(wanted[0] / height, wanted[1] / width)
+    size = [max(extent, int(side * scale + 1e-6)) for extent, side in zip(image_size, (height, width), strict=True)]
+    picture = Image.fromarray(image_CHW.permute(1, 2, 0).numpy())
+    resized = picture.resize((size[1], size[0]), Image.Resampling[interpolation.upper()])
+    return F.center_crop(F.pil_to_tensor(resized), list(image_size)).contiguous()
 
 
 def _clip(boxes_N4: Tensor, size: Size) -> tuple[Tensor, Tensor]:

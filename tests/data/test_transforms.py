@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from effdet_lab.data.transforms import (
     augment_detection,
@@ -203,3 +204,15 @@ def test_training_views_have_the_input_size_and_differ(layers):
     assert first.shape == (3, 48, 64)
     assert first.dtype == torch.uint8
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("size", "crop_fraction"), [((300, 417), 0.875), ((641, 211), 1.0), ((100, 100), 0.96)])
+def test_a_classifier_is_judged_on_the_pixels_that_timm_would_judge_it_on(size, crop_fraction, interpolation):
+    timm_data = pytest.importorskip("timm.data")
+    image_CHW = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    theirs = timm_data.create_transform(
+        (3, 96, 96), interpolation=interpolation, crop_pct=crop_fraction, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    expected_CHW = theirs(Image.fromarray(image_CHW.permute(1, 2, 0).numpy())) * 255
+    assert torch.equal(centre_view(image_CHW, (96, 96), crop_fraction, interpolation), expected_CHW.round().byte())
