@@ -1,4 +1,4 @@
-"""The BiFPN's graph as data: which maps each node fuses.
+"""The pyramid as data: how large its maps are, and which of them each BiFPN node fuses.
 
 Source: google/automl efficientdet/tf2/fpn_configs.py (bifpn_config); Tan et al. 2020, figure 3.
 """
@@ -45,3 +45,13 @@ def bifpn_outputs(min_level: int, max_level: int) -> tuple[int, ...]:
     for offset, node in enumerate(bifpn_nodes(min_level, max_level)):
         latest[node.level] = max_level - min_level + 1 + offset
     return tuple(latest[level] for level in range(min_level, max_level + 1))
+
+
+def feature_sizes(height: int, width: int, min_level: int, max_level: int) -> list[tuple[int, int]]:
+    """Height and width of each level's map: every level halves the one before, upwards.
+
+    >>> feature_sizes(320, 512, 3, 7)
+    [(40, 64), (20, 32), (10, 16), (5, 8), (3, 4)]
+    """
+    # Halving upwards n times is dividing by 2**n upwards.
+    return [((height - 1) // 2**level + 1, (width - 1) // 2**level + 1) for level in range(min_level, max_level + 1)]

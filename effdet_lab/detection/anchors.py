@@ -6,6 +6,8 @@ A anchors, S anchor shapes of a cell, Y X cells of a level
 import torch
 from torch import Tensor
 
+from effdet_lab.topology import feature_sizes
+
 # Width and height in base sizes. Source: rwightman/efficientdet-pytorch; google/automl says sqrt(2) and sqrt(1/2).
 ASPECT_RATIOS = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
 
@@ -30,12 +32,8 @@ def anchors_A4(
     """
     growths = [2 ** (octave / octaves) for octave in range(octaves)]
     shapes_S2 = torch.tensor([(g * width, g * height) for g in growths for width, height in aspect_ratios]).double()
-    rows, columns = image_size
     levels = []
-    for level in range(1, max_level + 1):
-        rows, columns = (rows + 1) // 2, (columns + 1) // 2
-        if level < min_level:
-            continue
+    for rows, columns in feature_sizes(*image_size, min_level, max_level):
         cell_2 = torch.tensor([image_size[1] / columns, image_size[0] / rows], dtype=torch.float64)
         index_YX2 = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), dim=-1)
         centre_YX12 = ((index_YX2 + 0.5) * cell_2).unsqueeze(-2)

@@ -39,13 +39,3 @@ class EfficientDet(nn.Module):
         features = self.backbone.features(images_BCHW)[-self.fpn.num_inputs :]
         pyramid = self.fpn(features)
         return RawDetections(self.class_net(pyramid), self.box_net(pyramid))
-
-
-def feature_sizes(height: int, width: int, min_level: int, max_level: int) -> list[tuple[int, int]]:
-    """Height and width of each level's map: every level halves the one before, upwards.
-
-    >>> feature_sizes(320, 512, 3, 7)
-    [(40, 64), (20, 32), (10, 16), (5, 8), (3, 4)]
-    """
-    # Halving upwards n times is dividing by 2**n upwards.
-    return [((height - 1) // 2**level + 1, (width - 1) // 2**level + 1) for level in range(min_level, max_level + 1)]

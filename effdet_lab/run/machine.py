@@ -32,14 +32,14 @@ def pictures_of(named: str) -> list[str]:
     return sorted(name for name in glob.glob(named, recursive=True) if Path(name).is_file())
 
 
-def missing(setting: str, value: str) -> str:
+def missing(setting: str, value: str, what: str = "no such file or folder") -> str:
     """The sentence for a path that is not there, with its nearest neighbour."""
     path = Path(value).expanduser()
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
     neighbours = [str(parent / name) for name in sorted(os.listdir(parent))] if parent.is_dir() else []
-    return f"{setting}={value}: no such file or folder.{did_you_mean(str(parent / path.name), neighbours)}"
+    return f"{setting}={value}: {what}.{did_you_mean(str(parent / path.name), neighbours)}"
 
 
 def _file_problems(spec: ExperimentSpec) -> list[str]:
@@ -51,15 +51,8 @@ def _file_problems(spec: ExperimentSpec) -> list[str]:
     }
     problems = [missing(setting, value) for setting, value in named.items() if value and not Path(value).exists()]
     if spec.task == "predict" and not pictures_of(spec.input):
-        problems.append(f"input={spec.input}: no picture there.{_nearest_input(spec.input)}")
+        problems.append(missing("input", spec.input, "no picture there"))
     return problems
-
-
-def _nearest_input(value: str) -> str:
-    path = Path(value)
-    if not path.parent.is_dir():
-        return ""
-    return did_you_mean(value, [str(path.parent / name) for name in sorted(os.listdir(path.parent))])
 
 
 def _data_problems(spec: ExperimentSpec) -> list[str]:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effdet_lab.models.bifpn import BiFPN, Combine, Resample, fast_shares, softmax_shares
-from effdet_lab.models.efficientdet import feature_sizes
+from effdet_lab.topology import feature_sizes
 
 PLAIN = {"norm_eps": 1e-3, "norm_momentum": 0.01, "redundant_bias": True}
 

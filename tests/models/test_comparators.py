@@ -6,8 +6,9 @@ pytest.importorskip("timm")
 from effdet_lab.errors import ConfigError
 from effdet_lab.models.bifpn import BiFPN
 from effdet_lab.models.comparators import TimmBackbone, timm_classifier
-from effdet_lab.models.efficientdet import EfficientDet, feature_sizes
+from effdet_lab.models.efficientdet import EfficientDet
 from effdet_lab.models.heads import Head
+from effdet_lab.topology import feature_sizes
 
 
 @pytest.mark.parametrize(

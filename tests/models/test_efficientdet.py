@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published import DETECTORS, build_efficientdet, randomise, relative_difference
 
-from effdet_lab.models.efficientdet import feature_sizes
+from effdet_lab.topology import feature_sizes
 
 
 def build_effdet(name: str, image_size: tuple[int, int]):
