@@ -12,7 +12,7 @@ from torch import nn
 from effdet_lab.data.datamodule import picture_loader
 from effdet_lab.errors import DataError
 from effdet_lab.models.build import build_model
-from effdet_lab.run.folder import read_spec, run_folder_of, weights_of
+from effdet_lab.run.folder import spec_behind
 from effdet_lab.run.results import merged_classes, merged_detections
 from effdet_lab.spec import ExperimentSpec, is_detector
 from effdet_lab.tasks.build import build_task
@@ -41,16 +41,20 @@ class Classes:
 
 
 def load(checkpoint: str | Path) -> nn.Module:
-    """The trained model of a run's folder, or of a checkpoint in one, in evaluation mode; `model.spec` describes it.
+    """The trained model of a run's folder, its checkpoint or its model.safetensors, or of hub:OWNER/NAME.
+
+    It is in evaluation mode, and `model.spec` describes it.
 
     Raises: DataError where there is no run, or its weights do not fit.
     """
-    folder = run_folder_of(Path(checkpoint))
-    if folder is None:
-        raise DataError(f"{checkpoint}: no run's folder, and no checkpoint in one. A run's folder holds spec.yaml.")
-    spec = read_spec(folder)
+    spec = spec_behind(str(checkpoint))
+    if spec is None:
+        raise DataError(
+            f"{checkpoint}: does not tell its experiment. Name a run's folder, a checkpoint in one, "
+            "or the model.safetensors of one."
+        )
     model = build_model(spec)
-    load_trained(model, weights_of(Path(checkpoint)))
+    load_trained(model, checkpoint)
     model.spec = spec
     return model.eval()
 

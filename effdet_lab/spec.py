@@ -9,9 +9,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from effdet_lab.scaling import Family, Fusion, Scaling
 from effdet_lab.stages import StageSpec
 
-Task = Literal["train", "evaluate", "predict", "plan"]
+Task = Literal["train", "evaluate", "predict", "plan", "verify", "export"]
 Size = tuple[int, int]  # height, width in pixels
 Colour = tuple[float, float, float]  # red, green, blue as fractions of 255
+InitClasses = Literal["fit", "by_name", "new"]
+ExportGrammar = Literal["own", "timm", "effdet"]
 Evaluator = Literal["faster_coco_eval", "pycocotools", "hotcoco"]
 
 
@@ -273,6 +275,14 @@ class LoggerSpec:
 
 
 @dataclass(frozen=True)
+class ExportSpec:
+    """How task=export writes weights."""
+
+    grammar: ExportGrammar
+    hub: str  # OWNER/NAME to push to; empty: nowhere
+
+
+@dataclass(frozen=True)
 class ExperimentSpec:
     """Everything a run needs to know."""
 
@@ -294,6 +304,9 @@ class ExperimentSpec:
     input: str  # pictures for task=predict
     off_table: tuple[str, ...]  # settings that left what phi implies
     overrides: tuple[str, ...] = ()  # what was typed
+    init_classes: InitClasses = "fit"
+    export: ExportSpec = ExportSpec("own", "")
+    left_to_weights: tuple[str, ...] = ()  # settings that nobody wrote and that belong to the weights, where they tell
 
 
 def is_detector(spec: ExperimentSpec) -> bool:

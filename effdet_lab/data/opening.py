@@ -7,9 +7,9 @@ from typing import assert_never
 
 import numpy as np
 
-from effdet_lab.classes import CIFAR10, DIGITS
+from effdet_lab.classes import CIFAR10, COCO_CATEGORIES, DIGITS, layout_of
 from effdet_lab.data.cifar10 import read_cifar10, unpack_cifar10
-from effdet_lab.data.classes import COCO_CATEGORIES, ids_for, labels_of, layout_of
+from effdet_lab.data.classes import ids_for, labels_of
 from effdet_lab.data.coco import coco_categories, read_coco
 from effdet_lab.data.digit_scenes import draw_scenes
 from effdet_lab.data.digits import read_digits

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effdet_lab.models.layers import SeparableConv, activation, conv2d, glorot_uniform, init_convs, max_pool_same, norm
+from effdet_lab.models.layers import SeparableConv, activation, conv2d, glorot_uniform, init_convs, max_pool, norm
 from effdet_lab.topology import Node, bifpn_nodes, bifpn_outputs
 
 FAST_FUSION_EPS = 1e-4
@@ -49,10 +49,12 @@ class Resample(nn.Module):
         norm_eps: float,
         norm_momentum: float,
         redundant_bias: bool,
+        padding: str = "same",
     ) -> None:
         super().__init__()
         assert levels_up in (-1, 0, 1), levels_up
         self.levels_up = levels_up
+        self.padding_rule = padding
         self.conv = nn.Sequential()
         if in_channels != out_channels:
             self.conv.add_module("conv", conv2d(in_channels, out_channels, 1, bias=redundant_bias))
@@ -62,7 +64,7 @@ class Resample(nn.Module):
         """A map from a coarser level grows to `size`: by size, not twofold, because an extent of 5 halves to 3."""
         x_BCHW = self.conv(x_BCHW)
         if self.levels_up > 0:
-            return max_pool_same(x_BCHW)
+            return max_pool(x_BCHW, self.padding_rule)
         if self.levels_up < 0:
             return F.interpolate(x_BCHW, size=size, mode="nearest")
         return x_BCHW
@@ -142,17 +144,23 @@ class BiFPN(nn.Module):
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.01,
         redundant_bias: bool = True,
+        padding: str = "same",
     ) -> None:
         super().__init__()
         self.num_inputs = len(in_channels)
-        norms = {"norm_eps": norm_eps, "norm_momentum": norm_momentum}
+        shared = {
+            "norm_eps": norm_eps,
+            "norm_momentum": norm_momentum,
+            "redundant_bias": redundant_bias,
+            "padding": padding,
+        }
         nodes = bifpn_nodes(min_level, max_level)
         outputs = bifpn_outputs(min_level, max_level)
         num_levels = max_level - min_level + 1
         map_levels = [*range(min_level, max_level + 1), *(node.level for node in nodes)]
 
         def resample(in_channels: int, levels_up: int) -> Resample:
-            return Resample(in_channels, channels, levels_up, redundant_bias=redundant_bias, **norms)
+            return Resample(in_channels, channels, levels_up, **shared)
 
         def fusion_node(node: Node, map_channels: Sequence[int]) -> FusionNode:
             edges = {number: resample(map_channels[number], node.level - map_levels[number]) for number in node.inputs}

@@ -49,6 +49,7 @@ def build_detector(detector: DetectorSpec, num_classes: int) -> EfficientDet:
             min_level=bifpn.min_level,
             max_level=bifpn.max_level,
             fusion=bifpn.fusion,
+            padding=style.padding,
             **style_arguments,
         ),
         class_net=Head(num_outputs=num_classes, output_bias=CLASS_PRIOR_LOGIT, **head_arguments),

@@ -39,10 +39,14 @@ def same_padding(extent: int, kernel_size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class SameConv2d(nn.Conv2d):
-    """A convolution padded like TensorFlow's SAME, from the size it meets, not from a nominal one."""
+class StridedConv2d(nn.Conv2d):
+    """A strided convolution: padded alike on all sides, or like TensorFlow's SAME, from the size it meets."""
+
+    padding_rule = "same"
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.padding_rule == "symmetric":
+            return super().forward(x_BCHW)
         top, bottom = same_padding(x_BCHW.shape[2], self.kernel_size[0], self.stride[0])
         left, right = same_padding(x_BCHW.shape[3], self.kernel_size[1], self.stride[1])
         if (top, left) != (bottom, right):
@@ -65,17 +69,22 @@ def conv2d(
     assert kernel_size % 2 == 1, kernel_size
     assert padding in PADDINGS, padding
     # Both paddings agree at stride 1, where a plain convolution is the fastest.
-    kind = SameConv2d if padding == "same" and stride > 1 else nn.Conv2d
-    return kind(
+    kind = StridedConv2d if stride > 1 else nn.Conv2d
+    conv = kind(
         in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=bias
     )
+    if isinstance(conv, StridedConv2d):
+        conv.padding_rule = padding
+    return conv
 
 
-def max_pool_same(x_BCHW: Tensor) -> Tensor:
-    """3x3 max-pooling with stride 2 and SAME padding by minus infinity: extents become (e - 1) // 2 + 1.
+def max_pool(x_BCHW: Tensor, padding: str = "same") -> Tensor:
+    """3x3 max-pooling with stride 2, padded by minus infinity: extents become (e - 1) // 2 + 1.
 
-    Even extents lack one pixel at the end, which ceil_mode supplies; odd ones lack one at each end.
+    SAME padding: even extents lack one pixel at the end, which ceil_mode supplies; odd ones lack one at each end.
     """
+    if padding == "symmetric":
+        return F.max_pool2d(x_BCHW, kernel_size=3, stride=2, padding=1)
     height, width = x_BCHW.shape[2:]
     return F.max_pool2d(x_BCHW, kernel_size=3, stride=2, padding=(height % 2, width % 2), ceil_mode=True)
 
@@ -125,6 +134,21 @@ class SeparableConv(nn.Sequential):
         super().__init__()
         self.conv_dw = conv2d(in_channels, in_channels, 3, groups=in_channels)
         self.conv_pw = conv2d(in_channels, out_channels, 1, bias=bias)
+
+
+def set_padding(model: nn.Module, rule: str) -> None:
+    """How every layer below the model that strides pads its input: "same" or "symmetric"."""
+    assert rule in PADDINGS, rule
+    for module in model.modules():
+        if hasattr(module, "padding_rule"):
+            module.padding_rule = rule
+
+
+def set_norm_eps(model: nn.Module, eps: float) -> None:
+    """The constant under the root of every batch norm below the model."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
 
 
 def init_convs(module: nn.Module, init_weight: Callable[[nn.Conv2d], object]) -> None:

@@ -1,4 +1,4 @@
-"""The tasks: train, evaluate, predict. Every rank of a job runs the same lines; only the first one writes."""
+"""The tasks. Every rank of a job runs the same lines; only the first one writes."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Reco
 from effdet_lab.metrics.evaluators import evaluate as evaluate_arrays
 from effdet_lab.metrics.ground_truth import GroundTruth, read_results
 from effdet_lab.models.build import build_model
-from effdet_lab.run.folder import weights_of
+from effdet_lab.run.export import export
 from effdet_lab.run.machine import pictures_of
 from effdet_lab.run.next import next_command
 from effdet_lab.run.ranks import is_first
@@ -31,10 +31,15 @@ from effdet_lab.run.say import log, show
 from effdet_lab.run.tables import metrics_table
 from effdet_lab.run.tracking import build_logger, finish, log_pictures
 from effdet_lab.run.trainer import build_evaluator, build_trainer
+from effdet_lab.run.verify import verify_weights
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.tasks.base import ExperimentTask
 from effdet_lab.tasks.build import build_task
+from effdet_lab.weights.adopt import as_weights_say
+from effdet_lab.weights.header import header_of
 from effdet_lab.weights.load import load_trained, load_weights
+from effdet_lab.weights.published import WEIGHTS
+from effdet_lab.weights.save import save_weights
 
 
 def prepare(spec: ExperimentSpec) -> ExperimentSpec:
@@ -44,10 +49,11 @@ def prepare(spec: ExperimentSpec) -> ExperimentSpec:
     """
     if spec.predictions:
         return spec
+    spec = as_weights_say(spec)
     if spec.data.root:  # the run's folder must find its data from wherever it is used
         root = str(Path(spec.data.root).expanduser().absolute())
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
-    return name_classes(spec) if spec.task == "predict" else learn_classes(spec)
+    return name_classes(spec) if spec.task in ("predict", "verify", "export") else learn_classes(spec)
 
 
 def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
@@ -60,6 +66,11 @@ def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
             return train(spec, folder)
         case "evaluate":
             return evaluate_results(spec, folder) if spec.predictions else evaluate(spec, folder)
+        case "verify":
+            return verify_weights(spec, folder)
+        case "export":
+            export(spec, folder, _trained_model(spec))
+            return {}
         case _:
             return predict(spec, folder)
 
@@ -68,7 +79,8 @@ def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Fit, then judge the best weights."""
     model = build_model(spec)
     if spec.init:
-        show(load_weights(model, spec.init))
+        classes, init_classes = spec.data.classes, spec.init_classes
+        show(load_weights(model, spec.init, init_classes=init_classes, classes=classes, set_conventions=False))
     data = build_data(spec)
     data.setup("fit")
     records = data.records["val"]
@@ -78,7 +90,9 @@ def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
         trainer = build_trainer(spec, folder, logger)
         trainer.fit(task, datamodule=data)
         losses = _metrics(trainer, "train/loss")
-        load_trained(task.model, weights_of(folder))
+        load_trained(task.model, folder)
+        if is_first():
+            save_weights(folder / WEIGHTS, task.model.state_dict(), header_of(spec))
         metrics = {**_judge(spec, folder, task, data, records, logger), **losses}
     finally:
         finish(logger)
@@ -133,7 +147,7 @@ def predict(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
 
 def _trained_model(spec: ExperimentSpec) -> nn.Module:
     model = build_model(spec)
-    load_trained(model, weights_of(Path(spec.checkpoint or spec.init)))
+    load_trained(model, spec.checkpoint or spec.init)
     return model.eval()
 
 

@@ -7,6 +7,8 @@ import yaml
 
 from effdet_lab.errors import DataError
 from effdet_lab.spec import ExperimentSpec, from_dict, to_dict
+from effdet_lab.weights.header import read_spec_of
+from effdet_lab.weights.published import TIMM, WEIGHTS, fetch, is_published
 
 SPEC_FILE = "spec.yaml"
 
@@ -36,23 +38,23 @@ def read_spec(folder: Path) -> ExperimentSpec:
         raise DataError(f"{path}: holds no settled experiment ({type(error).__name__}: {error}).") from None
 
 
+def spec_behind(checkpoint: str) -> ExperimentSpec | None:
+    """The experiment that weights come from: its run's folder tells, or the header of its file. None: neither does.
+
+    Raises: DataError for weights of a hub that cannot be fetched.
+    """
+    if is_published(checkpoint):
+        return None if checkpoint.startswith(TIMM) else read_spec_of(fetch(checkpoint).path)
+    path = Path(checkpoint).expanduser()
+    folder = run_folder_of(path)
+    if folder is not None:
+        return read_spec(folder)
+    return read_spec_of(path / WEIGHTS if path.is_dir() else path)
+
+
 def run_folder_of(checkpoint: Path) -> Path | None:
     """The run a folder or a checkpoint file belongs to, if it tells."""
     for folder in (checkpoint, checkpoint.parent, checkpoint.parent.parent):
         if (folder / SPEC_FILE).is_file():
             return folder
     return None
-
-
-def weights_of(checkpoint: Path) -> Path:
-    """The weights file of a run folder: the best ones, else the last; a file is itself.
-
-    Raises: DataError where a folder has none.
-    """
-    if checkpoint.is_file():
-        return checkpoint
-    for name in ("best", "last"):
-        path = checkpoint / "checkpoints" / f"{name}.ckpt"
-        if path.is_file():
-            return path
-    raise DataError(f"checkpoint={checkpoint}: has no checkpoints/best.ckpt or last.ckpt. Name a run that was trained.")

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from effdet_lab.errors import ConfigError, Refusal
-from effdet_lab.run.folder import read_spec, run_folder_of
+from effdet_lab.run.folder import spec_behind
 from effdet_lab.run.machine import check_machine
 from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config
 from effdet_lab.spec import ExperimentSpec
@@ -76,8 +76,7 @@ def _saved_spec(overrides: Sequence[str]) -> ExperimentSpec | None:
     """The experiment behind `checkpoint=`, where its folder tells."""
     for text in overrides:
         if key_of(text) == "checkpoint":
-            folder = run_folder_of(Path(text.partition("=")[2].strip("'\"")))
-            return read_spec(folder) if folder is not None else None
+            return spec_behind(text.partition("=")[2].strip("'\""))
     return None
 
 

@@ -3,13 +3,19 @@
 import glob
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from effdet_lab.data.places import PICTURE_SUFFIXES, locate
 from effdet_lab.errors import MachineError, Refusal
+from effdet_lab.run.folder import read_spec, run_folder_of
 from effdet_lab.run.ranks import started_outside
 from effdet_lab.settings.judge import did_you_mean
 from effdet_lab.spec import ExperimentSpec
+from effdet_lab.weights.header import SUFFIX, read_shapes
+from effdet_lab.weights.hub import without_login
+from effdet_lab.weights.identity import difference, identify, identity_of
+from effdet_lab.weights.published import is_published
 
 GPU_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and either under WSL
 
@@ -44,15 +50,40 @@ def missing(setting: str, value: str, what: str = "no such file or folder") -> s
 
 def _file_problems(spec: ExperimentSpec) -> list[str]:
     named = {
-        "checkpoint": spec.checkpoint,
-        "init": "" if spec.init.startswith("timm:") else spec.init,
+        "checkpoint": "" if is_published(spec.checkpoint) else spec.checkpoint,
+        "init": "" if is_published(spec.init) else spec.init,
         "predictions": spec.predictions,
         "data.annotations": spec.annotations if spec.predictions else "",
     }
-    problems = [missing(setting, value) for setting, value in named.items() if value and not Path(value).exists()]
-    if spec.task == "predict" and not pictures_of(spec.input):
+    problems = [missing(setting, value) for setting, value in named.items() if value and not _is_there(value)]
+    if not problems:
+        problems += [f"{name}={getattr(spec, name)}: {problem}" for name, problem in _other_networks(spec)]
+    if spec.task == "export" and spec.export.hub and without_login():
+        problems.append(f"export.hub={spec.export.hub}: nobody is logged in to the hub here. Type hf auth login first.")
+    if (spec.task == "predict" or (spec.task == "verify" and spec.input)) and not pictures_of(spec.input):
         problems.append(missing("input", spec.input, "no picture there"))
     return problems
+
+
+def _is_there(value: str) -> bool:
+    """A file, a folder, or the common beginning of a TensorFlow checkpoint's files."""
+    path = Path(value).expanduser()
+    return path.exists() or path.with_name(f"{path.name}.index").exists()
+
+
+def _other_networks(spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
+    """Weights that can be seen to belong to another network without reading them."""
+    wanted = identity_of(spec.model)
+    for name in ("checkpoint", "init"):
+        path = Path(getattr(spec, name) or ".")
+        found = None
+        if path.suffix == SUFFIX and path.is_file():
+            found = identify(read_shapes(path))
+        elif getattr(spec, name) and (run := run_folder_of(path)) is not None:
+            found = identity_of(read_spec(run).model)
+        problem = difference(found, wanted) if found and wanted else ""
+        if problem:
+            yield name, problem[0].lower() + problem[1:]
 
 
 def _data_problems(spec: ExperimentSpec) -> list[str]:

@@ -59,6 +59,22 @@ def _task_problems(experiment: schema.Experiment) -> list[str]:
                 problems.append("checkpoint=null: task=predict needs trained weights. Give checkpoint=RUN.")
             if not experiment.input:
                 problems.append("input=null: task=predict needs pictures. Give input=FILE, a folder or a glob.")
+        case "verify" | "export" if not weights:
+            problems.append(f"checkpoint=null: task={experiment.task} needs weights. Give checkpoint=RUN or a file.")
+        case "export":
+            problems += _export_problems(experiment)
+    return problems
+
+
+def _export_problems(experiment: schema.Experiment) -> list[str]:
+    detector = experiment.model.name == "efficientdet"
+    grammar, hub = experiment.export.grammar, experiment.export.hub
+    problems = []
+    if grammar != "own" and detector != (grammar == "effdet"):
+        right = "effdet names detectors" if detector else "timm names classifiers"
+        problems.append(f"export.grammar={grammar}: {right}. Use export.grammar={right.split()[0]} or own.")
+    if hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub):
+        problems.append(f"export.hub={hub}: must be OWNER/NAME.")
     return problems
 
 

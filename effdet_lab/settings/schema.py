@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
 from effdet_lab.scaling import Fusion, Scaling
-from effdet_lab.spec import Evaluator, Task
+from effdet_lab.spec import Evaluator, ExportGrammar, InitClasses, Task
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -47,7 +47,7 @@ class ModelSettings(Settings):
     image_size: ImageSize | None
     mean: ColourSetting
     std: ColourSetting
-    norm_eps: float = Field(gt=0, lt=1)
+    norm_eps: float | None = Field(gt=0, lt=1)
     norm_momentum: float = Field(gt=0, le=1)
 
 
@@ -57,7 +57,7 @@ class ScaledBackbone(Settings):
     width: float | None = Field(gt=0, le=20)
     depth: float | None = Field(gt=0, le=50)
     drop_path: Rate | None
-    padding: Literal["same", "symmetric"]
+    padding: Literal["same", "symmetric"] | None
 
 
 class TimmBackbone(Settings):
@@ -141,8 +141,8 @@ class DetectionData(DataSettings):
 
 
 class ClassificationData(DataSettings):
-    crop_fraction: float = Field(gt=0, le=1)
-    interpolation: Literal["bilinear", "bicubic"]
+    crop_fraction: float | None = Field(gt=0, le=1)
+    interpolation: Literal["bilinear", "bicubic"] | None
     augment: ClassificationAugmentation
 
 
@@ -225,6 +225,11 @@ class Logger(Settings):
     images: int = Field(ge=0, le=1000)
 
 
+class Export(Settings):
+    grammar: ExportGrammar
+    hub: str | None
+
+
 AnyBackbone = Annotated[ScaledBackbone | TimmBackbone, Discriminator("name")]
 AnyFeatureNetwork = Annotated[BiFPN | NoFeatureNetwork, Discriminator("name")]
 AnyHead = Annotated[DetectionHead | ClassifierHead, Discriminator("name")]
@@ -238,6 +243,7 @@ class Experiment(Settings):
     phi: float = Field(allow_inf_nan=False)
     seed: int = Field(ge=0, lt=2**32)
     init: str | None
+    init_classes: InitClasses
     checkpoint: str | None
     predictions: str | None
     input: str | None
@@ -251,3 +257,4 @@ class Experiment(Settings):
     optim: Optim
     trainer: Trainer
     logger: Logger
+    export: Export

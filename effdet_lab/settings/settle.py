@@ -19,6 +19,13 @@ LITE_MEAN = (127 / 255,) * 3  # tensorflow/tpu efficientnet/lite: (pixel - 127) 
 LITE_STD = (128 / 255,) * 3
 DROP_PATH = 0.2  # 1 - survival probability; EfficientNet, section 5.2
 MOST_WORKERS = 8
+# What weights bring along where they tell; else TensorFlow's padding and constant, in which the papers' were trained.
+PADDING, NORM_EPS = "same", 1e-3
+CROP_FRACTION, INTERPOLATION = 0.875, "bicubic"
+BELONG_TO_WEIGHTS = (
+    *("model.norm_eps", "model.mean", "model.std", "backbone.padding"),
+    *("data.crop_fraction", "data.interpolation"),
+)
 
 
 def settle(settings: Mapping[str, Any], overrides: Iterable[str] = ()) -> settled.ExperimentSpec:
@@ -55,7 +62,16 @@ def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.
         input=experiment.input or "",
         off_table=tuple(left),
         overrides=overrides,
+        init_classes=experiment.init_classes,
+        export=settled.ExportSpec(experiment.export.grammar, experiment.export.hub or ""),
+        left_to_weights=tuple(where for where in BELONG_TO_WEIGHTS if _is_open(experiment, where)),
     )
+
+
+def _is_open(experiment: schema.Experiment, where: str) -> bool:
+    """Whether a setting is there and nobody wrote it."""
+    group, _, name = where.partition(".")
+    return getattr(getattr(experiment, group), name, ...) is None
 
 
 def _choose(written: Any, implied: Any, where: str, left: list[str]) -> Any:
@@ -142,8 +158,8 @@ def _style(experiment: schema.Experiment) -> settled.LayerStyle:
     backbone, model = experiment.backbone, experiment.model
     return settled.LayerStyle(
         activation="relu6" if backbone.name == "efficientnet_lite" else "silu",
-        padding=backbone.padding if isinstance(backbone, schema.ScaledBackbone) else "same",
-        norm_eps=model.norm_eps,
+        padding=getattr(backbone, "padding", None) or PADDING,
+        norm_eps=model.norm_eps or NORM_EPS,
         norm_momentum=model.norm_momentum,
     )
 
@@ -160,6 +176,7 @@ def _input(experiment: schema.Experiment, implied: int, left: list[str]) -> sett
 def _data(experiment: schema.Experiment) -> settled.DataSpec:
     data = experiment.data
     names, count = _known_classes(data)
+    classifies = isinstance(data, schema.ClassificationData)
     return settled.DataSpec(
         name=data.name,
         root=data.root or "",
@@ -172,8 +189,8 @@ def _data(experiment: schema.Experiment) -> settled.DataSpec:
         workers=data.workers if data.workers is not None else _workers(experiment.trainer),
         on_error=data.on_error,
         cache=data.cache,
-        crop_fraction=getattr(data, "crop_fraction", 1.0),
-        interpolation=getattr(data, "interpolation", "bilinear"),
+        crop_fraction=(data.crop_fraction or CROP_FRACTION) if classifies else 1.0,
+        interpolation=(data.interpolation or INTERPOLATION) if classifies else "bilinear",
     )
 
 

@@ -30,9 +30,14 @@ class LoadReport:
     """The model's tensors that the file filled or not, and the file's that had no place."""
 
     source: str
+    looks: str  # what network the tensors belong to
+    grammar: str  # whose names they have
+    conventions: str  # how that network pads, norms and reads pixels, as far as the source tells
     matched: tuple[NamedShape, ...]
     reinitialised: tuple[Reinitialised, ...]
     dropped: tuple[NamedShape, ...]  # by the file's names
+    copied_classes: tuple[str, ...] = ()  # whose rows of the predictor were taken by name
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A sentence, then a line for each part that was not filled whole."""
@@ -48,13 +53,22 @@ class LoadReport:
             for name, shape, found in self.reinitialised
             if found is not None
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {remark}" for remark in self.remarks())])
 
     def __rich__(self) -> Group:
         table = Table("part", "loaded", "start anew", "left over")
         for part, counts in self.parts().items():
             table.add_row(part, *map(str, counts))
-        return Group(f"Weights of {self.source}", table)
+        return Group(f"Weights of {self.source}", table, *self.remarks())
+
+    def remarks(self) -> list[str]:
+        """What the tensors are, and what else the reader should know."""
+        named = f" under the names of {self.grammar}" if self.grammar else ""
+        told = f"; {self.conventions}" if self.conventions else ""
+        remarks = [f"It is {self.looks}{named}{told}.", *self.notes]
+        if self.copied_classes:
+            remarks.append(f"Taken over by name: {', '.join(self.copied_classes)}.")
+        return remarks
 
     def parts(self) -> dict[str, tuple[int, int, int]]:
         """Matched, re-initialised and dropped tensors of each part: the first word of the names."""

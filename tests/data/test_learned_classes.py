@@ -3,7 +3,8 @@
 import pytest
 from on_disk import classifier, coco, coco_content, detector, folders, voc, voc_object
 
-from effdet_lab.data.classes import COCO_CATEGORIES, ids_for, layout_of
+from effdet_lab.classes import COCO_CATEGORIES, layout_of
+from effdet_lab.data.classes import ids_for
 from effdet_lab.data.datamodule import learn_classes, open_split
 from effdet_lab.errors import DataError
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from effdet_lab.models.layers import (
     DropPath,
-    SameConv2d,
     SqueezeExcite,
+    StridedConv2d,
     conv2d,
     dense_uniform,
     fan_in_truncated_normal,
     fan_out_normal,
     glorot_uniform,
     init_convs,
-    max_pool_same,
+    max_pool,
     same_padding,
 )
 
@@ -58,7 +58,7 @@ def test_a_strided_convolution_equals_timms(height, width, kernel_size):
 def test_max_pooling_equals_timms_and_never_sees_its_padding(height, width):
     reference = pytest.importorskip("timm.layers.pool2d_same")
     x_BCHW = torch.randn(1, 2, height, width) - 10  # a padding of 0 would win everywhere
-    pooled_BCHW = max_pool_same(x_BCHW)
+    pooled_BCHW = max_pool(x_BCHW)
     assert pooled_BCHW.shape[2:] == (-(-height // 2), -(-width // 2))
     torch.testing.assert_close(pooled_BCHW, reference.MaxPool2dSame(3, 2)(x_BCHW))
 
@@ -74,7 +74,7 @@ def test_same_and_symmetric_padding_part_only_at_even_extents():
 
 
 def test_at_stride_one_nothing_pads_by_hand():
-    assert not isinstance(conv2d(2, 2, 5), SameConv2d)
+    assert not isinstance(conv2d(2, 2, 5), StridedConv2d)
     assert conv2d(2, 2, 5)(torch.ones(1, 2, 7, 6)).shape == (1, 2, 7, 6)
 
 

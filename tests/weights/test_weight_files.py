@@ -33,7 +33,7 @@ class Trojan:
 )
 def test_wrappings_of_trainers_come_off(tmp_path, content):
     torch.save(content, tmp_path / "weights.pth")
-    read = read_file(tmp_path / "weights.pth")
+    read = read_file(tmp_path / "weights.pth").tensors
     assert set(read) == set(TENSORS)
     torch.testing.assert_close(read["conv.weight"], TENSORS["conv.weight"])
 
@@ -41,7 +41,7 @@ def test_wrappings_of_trainers_come_off(tmp_path, content):
 def test_averaged_weights_come_before_others(tmp_path):
     average = {name: tensor + 1 for name, tensor in TENSORS.items()}
     torch.save({"state_dict": TENSORS, "state_dict_ema": average}, tmp_path / "weights.pth.tar")
-    torch.testing.assert_close(read_file(tmp_path / "weights.pth.tar"), average)
+    torch.testing.assert_close(read_file(tmp_path / "weights.pth.tar").tensors, average)
 
 
 def test_a_pickle_with_code_is_not_opened(tmp_path, monkeypatch):
