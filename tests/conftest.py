@@ -12,6 +12,11 @@ torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _one_seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of photographs and trained weights; tests that need it skip where it is absent."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
 from typing import Any, NamedTuple
 
+import timm
+import torchvision
 from torch import Tensor, nn
 
 from effdet_lab.errors import DataError, MachineError
@@ -64,14 +65,14 @@ def reference_for(spec: ExperimentSpec, found: Source, model: nn.Module) -> Refe
 
 def _timm(classifier: ClassifierSpec, member: str, num_classes: int) -> Reference:
     name = f"{_prefix(classifier.backbone)}efficientnet_{member}"
-    model = _library("timm", "timm").create_model(name, num_classes=num_classes)
+    model = timm.create_model(name, num_classes=num_classes)
     stages = [Stage("stem", "act1", "bn1"), *_block_stages(classifier, "blocks.{}", ""), Stage("head", "act2", "bn2")]
     return Reference(f"timm {name}", model, tuple(stages))
 
 
 def _torchvision(classifier: ClassifierSpec, member: str, num_classes: int) -> Reference:
     name = f"efficientnet_{member}"
-    model = getattr(_library("torchvision.models", "torchvision"), name)(num_classes=num_classes)
+    model = getattr(torchvision.models, name)(num_classes=num_classes)
     number = len(_efficientnet(classifier.backbone).stages)
     blocks = [Stage(f"stage {stage + 1}", f"blocks.{stage}", f"features.{stage + 1}") for stage in range(number)]
     stages = [Stage("stem", "act1", "features.0"), *blocks, Stage("head", "act2", f"features.{number + 1}")]
@@ -79,7 +80,7 @@ def _torchvision(classifier: ClassifierSpec, member: str, num_classes: int) -> R
 
 
 def _effdet(detector: DetectorSpec, member: str, num_classes: int) -> Reference:
-    effdet = _library("effdet", "verify")
+    effdet = _import_effdet()
     bifpn, head = detector.bifpn, detector.head
     config = effdet.get_efficientdet_config(f"tf_efficientdet_{member}")
     config.backbone_name = f"{_prefix(detector.backbone)}{config.backbone_name.removeprefix('tf_')}"
@@ -135,10 +136,10 @@ def _fill(reference: Reference, tensors: Mapping[str, Tensor], found: Source) ->
     reference.model.load_state_dict({**known, **zeros}, strict=False)
 
 
-def _library(name: str, extra: str) -> ModuleType | Any:
+def _import_effdet() -> Any:
     try:
-        return import_module(name)
+        return import_module("effdet")
     except ImportError:
         raise MachineError(
-            f"task=verify: {name} is not installed. Install it with pip install 'effdet-lab[{extra}]'."
+            "task=verify: effdet is not installed. Install it with pip install 'effdet-lab[verify]'."
         ) from None

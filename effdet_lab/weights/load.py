@@ -139,6 +139,8 @@ def _placed(model: nn.Module, found: Source) -> Placed:
         {names[key]: tensor for key, tensor in found.tensors.items()}, frozenset(own)
     )
     fits = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
+    # A counter fits any norm; it goes with its norm's weight.
+    fits = {name: tensor for name, tensor in fits.items() if name.replace(COUNTER, "weight") in fits}
     return Placed(tensors, fits, {names[key]: found.file_names[key] for key in names}, added, folded)
 
 

@@ -37,7 +37,7 @@ def read_checkpoint(prefix: Path) -> dict[str, Tensor]:
     try:
         reader = load_checkpoint(str(prefix))
         return torch_layout({name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
-    except (OpError, ValueError) as error:
+    except (OpError, ValueError, IndexError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{prefix}: is no TensorFlow checkpoint, or not all of it ({reason}). Copy it again.") from None
 

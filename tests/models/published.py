@@ -68,7 +68,9 @@ def build_efficientnet(name: str, **arguments: object) -> EfficientNet:
     )
 
 
-def build_efficientdet(name: str, num_classes: int = 90, redundant_bias: bool = True, drop_path: float = 0.0):
+def build_efficientdet(
+    name: str, num_classes: int = 90, redundant_bias: bool = True, drop_path: float = 0.0, fusion: str | None = None
+):
     row = DETECTORS[name]
     activation_name = "relu6" if name.startswith("lite") else "silu"
     backbone = build_efficientnet(row.backbone, with_head=False, drop_path=drop_path)
@@ -77,7 +79,7 @@ def build_efficientdet(name: str, num_classes: int = 90, redundant_bias: bool = 
         in_channels=backbone.channels[-3:],
         repeats=row.repeats,
         max_level=row.max_level,
-        fusion=row.fusion,
+        fusion=fusion or row.fusion,
         **shared,
     )
     shared |= {"repeats": row.head_repeats, "num_levels": row.max_level - 2, "num_anchors": 9}

@@ -17,6 +17,8 @@ from effdet_lab.models.layers import (
     init_convs,
     max_pool,
     same_padding,
+    set_norm_eps,
+    set_padding,
 )
 
 # Before and after, for the stem and stages 2, 3, 4 and 6. Source: timm's padding of tf_efficientnet_b0..b7.
@@ -71,6 +73,29 @@ def test_same_and_symmetric_padding_part_only_at_even_extents():
     torch.testing.assert_close(same(odd), symmetric(odd))
     assert same(even).shape == symmetric(even).shape
     assert not torch.allclose(same(even), symmetric(even))
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20))
+@settings(max_examples=50, deadline=None)
+def test_symmetric_max_pooling_equals_timms(height, width):
+    reference = pytest.importorskip("timm.layers")
+    x_BCHW = torch.randn(1, 2, height, width) - 10
+    pool = reference.create_pool2d("max", 3, stride=2, padding="")
+    pooled_BCHW = max_pool(x_BCHW, "symmetric")
+    assert pooled_BCHW.shape[2:] == (-(-height // 2), -(-width // 2))
+    torch.testing.assert_close(pooled_BCHW, pool(x_BCHW))
+
+
+def test_padding_and_norms_can_be_set_from_outside():
+    network = torch.nn.Sequential(conv2d(2, 2, 3, stride=2), torch.nn.BatchNorm2d(2))
+    x_BCHW = torch.randn(1, 2, 8, 8)
+    same = network[0](x_BCHW)
+    set_padding(network, "symmetric")
+    set_norm_eps(network, 0.5)
+    assert not torch.allclose(network[0](x_BCHW), same)
+    assert network[1].eps == 0.5
+    set_padding(network, "same")
+    assert torch.equal(network[0](x_BCHW), same)
 
 
 def test_at_stride_one_nothing_pads_by_hand():
