@@ -156,8 +156,9 @@ def _refuse_another_network(model: nn.Module, found: Source) -> None:
 def _class_counts(model: nn.Module, placed: Placed) -> tuple[int, int]:
     """How many classes the source and the model have; 0 where it has no predictor."""
     own = model.state_dict()
-    rows = f"{predictor_of(model)}.weight"
-    return tuple(len(tensors[rows]) // anchors_of(own) if rows in tensors else 0 for tensors in (placed.tensors, own))
+    rows, anchors = f"{predictor_of(model)}.weight", anchors_of(own)
+    there, asked = (len(tensors[rows]) // anchors if rows in tensors else 0 for tensors in (placed.tensors, own))
+    return there, asked
 
 
 def _rows_by_name(found: Source, classes: Sequence[str], placed: Placed, predictor: str | None) -> dict[int, int]:
