@@ -5,7 +5,7 @@ B batch, C channels, H W feature size, D detections
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ def _worst(mine: Detections, other: Detections) -> tuple[float, float]:
 
 def compare(
     ours: nn.Module, theirs: nn.Module, stages: Mapping[str, tuple[str, str]], images_BCHW: Tensor
-) -> tuple[list[Difference], object, object]:
+) -> tuple[list[Difference], Any, Any]:
     """The difference at each stage, and both answers."""
     our_names, their_names = zip(*stages.values(), strict=True)
     with torch.no_grad(), watched(ours, our_names) as mine, watched(theirs, their_names) as other:

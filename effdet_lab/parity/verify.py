@@ -1,6 +1,6 @@
 """Whether a network of ours computes what its reference computes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from effdet_lab.records import Detections, RawDetections
 from effdet_lab.spec import DetectorSpec, ExperimentSpec
 
 # effdet's own numbers, which it does not take from its settings.
-EFFDET_POSTPROCESS = {"iou_threshold": 0.5, "soft_sigma": 0.5, "score_threshold": 0.001}
+EFFDET_POSTPROCESS: dict[str, Any] = {"iou_threshold": 0.5, "soft_sigma": 0.5, "score_threshold": 0.001}
 
 
 class Parity(NamedTuple):

@@ -24,7 +24,7 @@ IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF: Pixels = (
     (0.5, 0.5, 0.5),
     (0.5, 0.5, 0.5),
-)  # AdvProp. Source: Xie et al. 2020; tensorflow/tpu efficientnet README
+)  # AdvProp. Source: tensorflow/tpu efficientnet README
 # Torchvision trained B5..B7 nowhere: they are TensorFlow's weights, with its constant, under symmetric padding.
 TORCHVISION_CONVERTED = (5, 6, 7)
 
