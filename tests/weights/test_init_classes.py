@@ -143,3 +143,5 @@ def test_a_prediction_needs_no_classes_typed(tmp_path):
     file = numbered_detector(3, tmp_path / "three.safetensors")
     spec = dataclasses.replace(spec, checkpoint=str(file))
     assert as_weights_say(spec).data.classes == ("0", "1", "2")
+    settings = ["model=efficientdet", "phi=-4", "task=predict", f"checkpoint={file}", "input=x"]
+    assert as_weights_say(effdet_lab.compose(*settings, "data.classes=[a,b,c]")).data.classes == ("a", "b", "c")

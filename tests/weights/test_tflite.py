@@ -43,6 +43,17 @@ def test_every_kind_of_file_answers_like_tensorflow(kind, tolerance):
     assert found.flatten().tolist() == pytest.approx(PROBABILITIES, abs=tolerance)
 
 
+def test_a_division_that_was_folded_into_the_stem_is_taken_out_again(monkeypatch):
+    """Some files read pixel - 127 and hold a stem that was divided by 128."""
+    plain = read(FIXTURES / "float.tflite").tensors
+    monkeypatch.setattr("effdet_lab.weights.tflite.Graph.affine_of_pixels", lambda graph: (1.0, -127.0))
+    folded = read(FIXTURES / "float.tflite").tensors
+    torch.testing.assert_close(folded["conv_stem.weight"], plain["conv_stem.weight"] * 128)
+    monkeypatch.setattr("effdet_lab.weights.tflite.Graph.affine_of_pixels", lambda graph: (1.0, 0.0))
+    with pytest.raises(DataError, match=r"reads 1 \* pixel \+ 0, and an EfficientNet-Lite is centred at 127"):
+        read(FIXTURES / "float.tflite")
+
+
 def test_a_truncated_file_and_another_networks_are_refused(tmp_path):
     whole = (FIXTURES / "float.tflite").read_bytes()
     (tmp_path / "half.tflite").write_bytes(whole[: len(whole) // 2])
