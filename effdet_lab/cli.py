@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from effdet_lab.run.job import exit_code, run_job
-from effdet_lab.run.jobs import single, sweep
+from effdet_lab.run.jobs import is_search, search, single, sweep, sweep_to_resume
 
 MULTIRUN = ("-m", "--multirun")
+RESUME = "sweep=resume"
 # Hydra answers these itself, and nothing is run.
 QUESTIONS = (
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i"),
@@ -31,8 +32,28 @@ def _obey(arguments: Sequence[str]) -> None:
         from effdet_lab.errors import ConfigError
 
         raise ConfigError([f"{flag}: no such flag. There are -m, --help, --cfg job and --info." for flag in unknown])
+    if any(text == RESUME for text in overrides):
+        from effdet_lab.sweeps.command import resume_sweep
+
+        _leave_with(resume_sweep(overrides))
+        return
+    if is_search(overrides):
+        from effdet_lab.sweeps.command import run_search
+
+        _leave_with(run_search(search(overrides), overrides))
+        return
     if len(overrides) == len(arguments):
         job = single(overrides)
+        if job.spec.task == "dashboard":
+            from effdet_lab.tracking.dashboard import show_dashboard
+
+            show_dashboard(job.spec, job.folder.parent)
+            return
+        if job.spec.task == "status":
+            from effdet_lab.sweeps.command import show_status
+
+            show_status(sweep_to_resume(overrides)[0])
+            return
         if job.spec.task == "plan":
             _plan([job.spec])
         else:
@@ -42,9 +63,12 @@ def _obey(arguments: Sequence[str]) -> None:
     if all(job.spec.task == "plan" for job in jobs.jobs):
         _plan([job.spec for job in jobs.jobs])
         return
-    from effdet_lab.run.sweep import run_sweep
+    from effdet_lab.sweeps.command import run_sweep
 
-    code = run_sweep(jobs)
+    _leave_with(run_sweep(jobs, overrides))
+
+
+def _leave_with(code: int) -> None:
     if code:
         sys.exit(code)
 

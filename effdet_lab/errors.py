@@ -25,6 +25,10 @@ class DataError(Refusal):
     opening = "This data cannot be used:"
 
 
+class LostRank(RuntimeError):
+    """A process of the job died without a word: killed, or taken by the system."""
+
+
 class MachineError(Refusal):
     """Files or devices that are not here."""
 

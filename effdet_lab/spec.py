@@ -1,6 +1,8 @@
 """One runnable experiment, settled: every number is known, nothing is null that a run would have to guess."""
 
 import dataclasses
+import hashlib
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from effdet_lab.scaling import Family, Fusion, Scaling
 from effdet_lab.stages import StageSpec
 
-Task = Literal["train", "evaluate", "predict", "plan", "verify", "export"]
+Task = Literal["train", "evaluate", "predict", "plan", "verify", "export", "status", "dashboard"]
 Size = tuple[int, int]  # height, width in pixels
 Colour = tuple[float, float, float]  # red, green, blue as fractions of 255
 InitClasses = Literal["fit", "by_name", "new"]
@@ -267,11 +269,12 @@ class TrainerSpec:
 class LoggerSpec:
     """Who keeps the curves besides metrics.csv."""
 
-    name: Literal["wandb", "csv", "tensorboard"]
+    name: Literal["wandb", "csv", "tensorboard", "trackio"]
     project: str
     group: str
     mode: Literal["auto", "online", "offline"]
     images: int  # pictures drawn at the end
+    artifact: bool = False  # W&B keeps the checkpoints too
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,62 @@ class ExportSpec:
 
     grammar: ExportGrammar
     hub: str  # OWNER/NAME to push to; empty: nowhere
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """Where the jobs of a sweep run."""
+
+    name: Literal["local"]
+    at_once: int  # 0: as the machine has room
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A setting that a search may choose: one of `choices`, else a number from `low` to `high`."""
+
+    setting: str
+    choices: tuple[float | str | bool, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float = 0.0  # 0: any number between
+    log: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return bool(self.step) and all(float(value).is_integer() for value in (self.low, self.high, self.step))
+
+    def ends(self) -> tuple[float | int | str | bool, ...]:
+        """Every choice, or the lowest and the highest number."""
+        if self.choices:
+            return self.choices
+        return (int(self.low), int(self.high)) if self.is_whole else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """How candidates are found."""
+
+    name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
+    trials: int
+    metric: str  # empty: the one that decides which weights are best
+    against: Literal["", "parameters", "multiply_adds"]
+    prune: Literal["none", "asha", "hyperband", "median"]
+    seed: int
+    storage: str  # empty: a file in the sweep's folder
+    warm_start: tuple[str, ...]
+    space: tuple[Dimension, ...]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """How the jobs of a sweep are found and run, whatever they are."""
+
+    resume: bool
+    retries: int
+    cluster: ClusterSpec
+    search: SearchSpec
 
 
 @dataclass(frozen=True)
@@ -306,6 +365,7 @@ class ExperimentSpec:
     overrides: tuple[str, ...] = ()  # what was typed
     init_classes: InitClasses = "fit"
     export: ExportSpec = ExportSpec("own", "")
+    target: Literal["local", "wandb"] = "local"  # of task=dashboard
     left_to_weights: tuple[str, ...] = ()  # settings that nobody wrote and that belong to the weights, where they tell
 
 
@@ -333,6 +393,12 @@ def to_dict(value: Any) -> Any:
 def from_dict(data: Mapping[str, Any]) -> ExperimentSpec:
     """The inverse of `to_dict`."""
     return _read(ExperimentSpec, data)
+
+
+def fingerprint(spec: ExperimentSpec) -> str:
+    """The same for experiments with the same numbers, however they were typed."""
+    numbers = to_dict(dataclasses.replace(spec, overrides=()))
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(kind: Any, value: Any) -> Any:

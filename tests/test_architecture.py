@@ -22,15 +22,31 @@ MAY_IMPORT = {
     "data": GROUND | {"records"},
     "metrics": GROUND | {"records"},
     "weights": GROUND | {"models"},
+    "report": GROUND,
     "parity": GROUND | {"records", "models", "detection", "weights"},
+    "tracking": GROUND | {"records", "data", "metrics"},
     "tasks": GROUND | {"records", "models", "detection", "data", "metrics", "weights"},
-    "run": GROUND | {"records", "settings", "models", "detection", "data", "metrics", "weights", "tasks", "parity"},
+    "run": GROUND
+    | {
+        "records",
+        "settings",
+        "models",
+        "detection",
+        "data",
+        "metrics",
+        "weights",
+        "tasks",
+        "parity",
+        "report",
+        "tracking",
+    },
+    "sweeps": GROUND | {"settings", "run", "report"},
     "api": GROUND | {"records", "settings", "models", "detection", "data", "metrics", "weights", "tasks", "run"},
-    "cli": GROUND | {"run", "settings"},
+    "cli": GROUND | {"run", "settings", "sweeps", "tracking"},
     "__init__": set(),
 }
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "wandb"}
-WITHOUT_TORCH = GROUND | {"settings"}
+WITHOUT_TORCH = GROUND | {"settings", "report"}
 
 
 def modules():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from effdet_lab import HOMES, compose
-from effdet_lab.settings.compose import expand, groups, options_of
+from effdet_lab.settings.compose import expand, groups, options_of, split_space
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 MISTAKE = "model=effdet "  # the command that shows a refusal
@@ -23,6 +23,11 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_composes(command):
     overrides = [word for word in shlex.split(command) if word != "-m"]
+    if any(word.startswith("search=") for word in overrides):
+        overrides, space = split_space(overrides)
+        for dimension in space:
+            for end in dimension.ends():
+                compose(*overrides, f"{dimension.setting}={end}")
     for job in expand(overrides):
         compose(*job)
 

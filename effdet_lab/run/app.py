@@ -12,11 +12,13 @@ from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Reco
 from effdet_lab.metrics.evaluators import evaluate as evaluate_arrays
 from effdet_lab.metrics.ground_truth import GroundTruth, read_results
 from effdet_lab.models.build import build_model
+from effdet_lab.models.counting import count
+from effdet_lab.report.run import write_run_report
 from effdet_lab.run.export import export
 from effdet_lab.run.machine import pictures_of
 from effdet_lab.run.next import next_command
 from effdet_lab.run.ranks import is_first
-from effdet_lab.run.record import write_metrics
+from effdet_lab.run.record import write_costs, write_metrics
 from effdet_lab.run.results import (
     draw_classes,
     draw_detections,
@@ -29,12 +31,14 @@ from effdet_lab.run.results import (
 )
 from effdet_lab.run.say import log, show
 from effdet_lab.run.tables import metrics_table
-from effdet_lab.run.tracking import build_logger, finish, log_pictures
-from effdet_lab.run.trainer import build_evaluator, build_trainer
+from effdet_lab.run.trainer import CHECKPOINTS, build_evaluator, build_trainer
 from effdet_lab.run.verify import verify_weights
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.tasks.base import ExperimentTask
 from effdet_lab.tasks.build import build_task
+from effdet_lab.tracking.artifacts import log_checkpoints
+from effdet_lab.tracking.loggers import build_logger, finish, log_cost
+from effdet_lab.tracking.predictions import log_predictions
 from effdet_lab.weights.adopt import as_weights_say
 from effdet_lab.weights.header import header_of
 from effdet_lab.weights.load import load_trained, load_weights
@@ -78,7 +82,8 @@ def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
 def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Fit, then judge the best weights."""
     model = build_model(spec)
-    if spec.init:
+    last = folder / CHECKPOINTS / "last.ckpt"
+    if spec.init and not last.exists():
         classes, init_classes = spec.data.classes, spec.init_classes
         show(load_weights(model, spec.init, init_classes=init_classes, classes=classes, set_conventions=False))
     data = build_data(spec)
@@ -88,12 +93,14 @@ def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     logger = build_logger(spec, folder)
     try:
         trainer = build_trainer(spec, folder, logger)
-        trainer.fit(task, datamodule=data)
+        trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         losses = _metrics(trainer, "train/loss")
         load_trained(task.model, folder)
         if is_first():
             save_weights(folder / WEIGHTS, task.model.state_dict(), header_of(spec))
         metrics = {**_judge(spec, folder, task, data, records, logger), **losses}
+        if is_first():
+            log_checkpoints(logger, spec, folder)
     finally:
         finish(logger)
     _tell(folder, metrics)
@@ -155,6 +162,10 @@ def _judge(
     spec: ExperimentSpec, folder: Path, task: ExperimentTask, data: LightningDataModule, records: Records, logger
 ) -> dict[str, float]:
     """Metrics, predictions and pictures of a validation split."""
+    if is_first():
+        costs = count(task.model, spec.model.input.image_size)["total"]
+        write_costs(folder, costs)
+        log_cost(logger, *costs)
     evaluator: Trainer = build_evaluator(spec, folder, logger)
     with torch.inference_mode():
         evaluator.validate(task, datamodule=data, verbose=False)
@@ -170,7 +181,7 @@ def _judge(
             pictures = draw_detections(records, predictions, indices)
         names = [records.paths[index] for index in indices]
         save_pictures(folder, pictures, names)
-        log_pictures(logger, records, predictions, indices, pictures)
+        log_predictions(logger, records, predictions, indices, pictures)
     return _metrics(evaluator, "val/")
 
 
@@ -179,8 +190,9 @@ def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
 
 
 def _tell(folder: Path, metrics: dict[str, float]) -> None:
-    """The numbers, as a file and as a table."""
+    """The numbers, as a file, as a table and as a page."""
     if is_first():
         write_metrics(folder, metrics)
         show(metrics_table(metrics))
-        log.info(f"Everything is in {folder}.")
+        write_run_report(folder)
+        log.info(f"Everything is in {folder}; open report.html there.")

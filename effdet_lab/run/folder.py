@@ -11,6 +11,7 @@ from effdet_lab.weights.header import read_spec_of
 from effdet_lab.weights.published import TIMM, WEIGHTS, fetch, is_published
 
 SPEC_FILE = "spec.yaml"
+STOP_FILE = "stop"  # asks a running job to end after its epoch
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,6 +20,24 @@ def write_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
+
+
+def ask_to_stop(folder: Path) -> None:
+    """A running job ends after the epoch it is in, with all that a finished one has."""
+    (folder / STOP_FILE).touch()
+
+
+def claimed(folder: Path) -> Path:
+    """A new folder of this name, or of the next free one; made here, so that two processes never get the same."""
+    number = 1
+    candidate = folder
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}_{number}")
 
 
 def write_spec(folder: Path, spec: ExperimentSpec) -> None:

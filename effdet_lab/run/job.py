@@ -9,7 +9,9 @@ from pathlib import Path
 
 from effdet_lab.errors import Refusal
 from effdet_lab.run.folder import read_spec, write_spec
+from effdet_lab.run.kin import die_with_parent
 from effdet_lab.run.memory import keep_freed_memory
+from effdet_lab.run.outcome import recorded
 from effdet_lab.run.ranks import is_first, ranks
 from effdet_lab.run.say import told
 from effdet_lab.spec import ExperimentSpec
@@ -22,7 +24,7 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Run it to its end; the metrics are those of metrics.json."""
     if not spec.trainer.gpus:
         keep_freed_memory()
-    with _left_clean(folder), told(folder, aloud=is_first()):
+    with _left_clean(folder), recorded(folder), told(folder, aloud=is_first()):
         from effdet_lab.run import app  # torch and Lightning come in here
 
         if is_first():
@@ -47,6 +49,7 @@ def _left_clean(folder: Path) -> Iterator[None]:
 
 def main() -> None:
     """A rank of a job, or a job of a sweep."""
+    die_with_parent()
     folder = Path(sys.argv[1])
     sys.exit(exit_code(lambda: run_job(read_spec(folder), folder)))
 

@@ -1,21 +1,23 @@
 """From the command line to jobs: each one a settled experiment and the folder it will live in."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from effdet_lab.errors import ConfigError, Refusal
+from effdet_lab.errors import ConfigError, MachineError, Refusal
 from effdet_lab.run.folder import spec_behind
 from effdet_lab.run.machine import check_machine
-from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config
-from effdet_lab.spec import ExperimentSpec
+from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config, split_space, sweep_of
+from effdet_lab.settings.rules import space_problems
+from effdet_lab.spec import ExperimentSpec, SweepSpec
 
 # Settings of a saved run that say how it was trained, not what it is.
 NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed")
+NOT_OF_A_JOB = ("hydra", "sweep", "cluster", "search", "space")  # they say where and how jobs are run
 SHAPING = ("model", "backbone", "bifpn", "head", "phi", "scaling", "experiment")
 
 
@@ -27,10 +29,11 @@ class Job(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Jobs that were asked for together."""
+    """Jobs that were asked for together, and how they are to be run."""
 
     jobs: list[Job]
     folder: Path
+    spec: SweepSpec
 
 
 def single(overrides: Sequence[str]) -> Job:
@@ -46,12 +49,13 @@ def single(overrides: Sequence[str]) -> Job:
 def sweep(overrides: Sequence[str]) -> Sweep:
     """The jobs of a multirun, refused whole when one of them cannot run."""
     jobs, problems = [], []
-    folder = Path()
+    folder, how = Path(), None
     combinations = expand(overrides)
     for number, choice in enumerate(combinations):
         try:
             spec, config = _settled(choice)
-            folder = folder if jobs else _resolved(config, "sweep", overrides)
+            if how is None:
+                folder, how = _resolved(config, "sweep", overrides), sweep_of(config)
             check_machine(spec)
             jobs.append(Job(spec, folder / str(number)))
         except Refusal as refusal:
@@ -60,7 +64,80 @@ def sweep(overrides: Sequence[str]) -> Sweep:
     if problems:
         refused = len(combinations) - len(jobs)
         raise ConfigError([*dict.fromkeys(problems), f"{refused} of {len(combinations)} jobs; none was started."])
-    return Sweep(jobs, folder)
+    assert how is not None
+    return Sweep(jobs, folder, how)
+
+
+class Searched(NamedTuple):
+    """A search that was asked for: what is settled of its jobs, and how they are to be found and run."""
+
+    base: tuple[str, ...]
+    folder: Path
+    spec: SweepSpec
+
+
+def is_search(overrides: Sequence[str]) -> bool:
+    """Whether a search was asked for."""
+    return any(key_of(text) == "search" and not text.endswith("=none") for text in overrides)
+
+
+def search(overrides: Sequence[str], folder: Path | None = None) -> Searched:
+    """A search, in a new folder or in one that has begun, whose every end of every dimension can run.
+
+    Raises: ConfigError or MachineError with every problem; no trial is started.
+    """
+    base, typed = split_space(overrides)
+    spec, config = _settled(base)
+    check_machine(spec)
+    how = sweep_of(config)
+    how = dataclasses.replace(how, search=dataclasses.replace(how.search, space=(*how.search.space, *typed)))
+    problems = space_problems(how.search)
+    for dimension in how.search.space:
+        for value in dimension.ends():
+            try:
+                spec_of(base, {dimension.setting: value})
+            except Refusal as refusal:
+                problems += [f"space: {problem}" for problem in refusal.problems]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return Searched(base, folder or _resolved(config, "sweep", overrides), how)
+
+
+def spec_of(base: Sequence[str], chosen: Mapping[str, object]) -> ExperimentSpec:
+    """The experiment of a trial.
+
+    Raises: ConfigError with every problem.
+    """
+    return _settled([*base, *(f"{setting}={written(value)}" for setting, value in chosen.items())])[0]
+
+
+def written(value: object) -> str:
+    """A value as it is typed on the command line."""
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+
+
+def sweep_to_resume(overrides: Sequence[str]) -> tuple[Path, SweepSpec]:
+    """The folder that was named, or the latest sweep's, and how its jobs are to be run now.
+
+    Raises: ConfigError or MachineError with every problem.
+    """
+    config = compose_config(overrides)
+    return folder_of_sweep(config, overrides), sweep_of(config)
+
+
+def folder_of_sweep(config: DictConfig, overrides: Sequence[str]) -> Path:
+    """An existing sweep's folder: `hydra.sweep.dir` where it was typed, else the latest where a new one would be.
+
+    Raises: MachineError where there is none.
+    """
+    HydraConfig.instance().set_config(config)
+    folder = Path(str(config.hydra.sweep.dir))
+    if any(key_of(text) == "hydra.sweep.dir" for text in overrides):
+        return folder
+    found = [path.parent for path in folder.parent.glob("*/sweep.json")]
+    if not found:
+        raise MachineError(f"hydra.sweep.dir: there is no sweep in {folder.parent}. Name its folder.")
+    return max(found, key=lambda path: (path / "sweep.json").stat().st_mtime)
 
 
 def _settled(overrides: Sequence[str]) -> tuple[ExperimentSpec, DictConfig]:
@@ -68,7 +145,7 @@ def _settled(overrides: Sequence[str]) -> tuple[ExperimentSpec, DictConfig]:
     if saved is not None:
         overrides = [*_inherited(saved, overrides), *overrides]
     config = compose_config(overrides)
-    spec = settle_config(config, [text for text in overrides if key_of(text).split(".")[0] != "hydra"])
+    spec = settle_config(config, [text for text in overrides if key_of(text).split(".")[0] not in NOT_OF_A_JOB])
     return (spec if saved is None else _as_trained(spec, saved, overrides)), config
 
 
@@ -111,7 +188,7 @@ def _resolved(config: DictConfig, kind: str, overrides: Sequence[str]) -> Path:
     HydraConfig.instance().set_config(config)
     folder = Path(str(config.hydra[kind].dir))
     if any(key_of(text) == f"hydra.{kind}.dir" for text in overrides):
-        trained = (folder / "checkpoints").is_dir() or (folder / "sweep.csv").exists()
+        trained = (folder / "checkpoints").is_dir() or (folder / "sweep.json").exists()
         if trained and config.task == "train":
             raise ConfigError(f"hydra.{kind}.dir={folder}: holds trained weights, which would be lost. Name another.")
         return folder

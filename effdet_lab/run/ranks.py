@@ -7,14 +7,20 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from effdet_lab.errors import LostRank
+from effdet_lab.run.kin import Watch, child_environment
+from effdet_lab.run.outcome import Outcome, write_outcome
 from effdet_lab.spec import TrainerSpec
 
 RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
 PATIENCE = 30.0  # seconds a rank may take to end by itself
+PATIENCE_WITH_THE_DYING = 0.5  # seconds
 
 
 def is_first() -> bool:
@@ -43,15 +49,23 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
                 others.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "effdet_lab.run.job", str(folder)],
-                        env={**os.environ, **shared, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+                        env={**child_environment(), **shared, "LOCAL_RANK": str(rank), "RANK": str(rank)},
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
                     )
                 )
         os.environ.update(shared, LOCAL_RANK="0", RANK="0")
-        yield
-        _require_good_end(others, folder)
+        with Watch(others, partial(_last_words, folder)) as watch:
+            try:
+                yield
+            except Exception as error:
+                time.sleep(PATIENCE_WITH_THE_DYING)  # the others' end may come a moment after its effect
+                found = watch.dead()
+                if found and found[1] < 0:
+                    raise LostRank(_lost(folder, *found)) from error
+                raise
+            _require_good_end(others, folder)
     finally:
         for process in others:
             if process.poll() is None:
@@ -64,6 +78,17 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _lost(folder: Path, rank: int, code: int) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return f"rank {rank} {how}; its words are in {folder}/rank_{rank}.txt"
+
+
+def _last_words(folder: Path, rank: int, code: int) -> None:
+    kind = "lost" if code < 0 else "error"
+    write_outcome(folder, Outcome(kind, _lost(folder, rank, code)))
+    print(f"{_lost(folder, rank, code)}; this rank cannot go on without it.", file=sys.stderr, flush=True)
+
+
 def _require_good_end(others: list[subprocess.Popen], folder: Path) -> None:
     """The first rank is done; the others should be within moments."""
     for rank, process in enumerate(others, start=1):
@@ -72,7 +97,7 @@ def _require_good_end(others: list[subprocess.Popen], folder: Path) -> None:
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"rank {rank} did not end; its words are in {folder}/rank_{rank}.txt") from None
         if code:
-            raise RuntimeError(f"rank {rank} ended with {code}; its words are in {folder}/rank_{rank}.txt")
+            raise LostRank(_lost(folder, rank, code)) if code < 0 else RuntimeError(_lost(folder, rank, code))
 
 
 def _free_port() -> int:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -14,6 +15,7 @@ from effdet_lab.run.folder import write_text
 
 TABLE = "metrics.csv"
 FINAL = "metrics.json"
+COSTS = "costs.json"
 Row = dict[str, str]
 
 
@@ -76,6 +78,11 @@ def write_table(path: Path, rows: list[Row]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def write_costs(folder: Path, costs: NamedTuple) -> None:
+    """costs.json: parameters, and multiply-adds of one picture."""
+    write_text(folder / COSTS, json.dumps(costs._asdict(), indent=2) + "\n")
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 from effdet_lab.run.progress import RunProgress
 from effdet_lab.run.record import MetricsTable
 from effdet_lab.run.say import quieten
+from effdet_lab.run.stopping import StopWhenAsked
+from effdet_lab.run.together import SameExperiment
 from effdet_lab.spec import ExperimentSpec, TrainerSpec, is_detector
 from effdet_lab.tasks.average import ExponentialAverage
 
@@ -32,10 +34,12 @@ def build_trainer(
         default_root_dir=folder,
         logger=logger,
         callbacks=[
+            SameExperiment(spec),
             *average,
             EvaluateAtTheEnd(),
             MetricsTable(folder),
             RunProgress(),
+            StopWhenAsked(folder),
             *checkpoints(folder / CHECKPOINTS, monitored_metric(spec)),
             *callbacks,
         ],
@@ -56,6 +60,7 @@ def build_evaluator(spec: ExperimentSpec, folder: Path, logger: Logger | bool) -
         **lightning_arguments(spec.trainer),
         default_root_dir=folder,
         logger=False if spec.task == "train" else logger,
+        callbacks=[SameExperiment(spec)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

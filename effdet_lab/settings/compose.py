@@ -2,21 +2,24 @@
 
 import fnmatch
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from effdet_lab.errors import ConfigError
 from effdet_lab.settings.judge import did_you_mean
-from effdet_lab.settings.settle import settle
-from effdet_lab.spec import ExperimentSpec
+from effdet_lab.settings.settle import settle, settle_sweep
+from effdet_lab.spec import Dimension, ExperimentSpec, SweepSpec
 
 HIDDEN = ("base", "hydra")  # folders of conf/ that are no option
 
@@ -38,9 +41,18 @@ def compose(*overrides: str) -> ExperimentSpec:
 
 def settle_config(config: DictConfig, overrides: Iterable[str]) -> ExperimentSpec:
     """What Hydra composed, judged and filled."""
+    return settle(_plain(config), overrides)
+
+
+def sweep_of(config: DictConfig) -> SweepSpec:
+    """How what Hydra composed wants the jobs of a sweep to be run."""
+    return settle_sweep(_plain(config))
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(without_hydra(config), resolve=True)
     assert isinstance(settings, dict)
-    return settle({str(name): value for name, value in settings.items()}, overrides)
+    return {str(name): value for name, value in settings.items()}
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -69,6 +81,39 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The overrides of each job of a sweep, in the order of the axes as typed."""
     axes = [_values(override) for override in _parse(overrides)]
     return list(itertools.product(*axes))
+
+
+def split_space(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[Dimension, ...]]:
+    """The overrides that are settled, and what a search may choose: lists, range(...), interval(...), tag(log, ...).
+
+    Raises: ConfigError for an override that is neither.
+    """
+    settled, space = [], []
+    for override in _parse(overrides):
+        if override.is_sweep_override():
+            space.append(_dimension(override))
+        else:
+            settled.append(override.input_line or "")
+    return tuple(settled), tuple(space)
+
+
+def _dimension(override: Override) -> Dimension:
+    value, setting = override.value(), override.get_key_element()
+    if isinstance(value, IntervalSweep):
+        low, high = float(value.start or 0), float(value.end or 0)
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        return Dimension(setting, low=low, high=high, step=1.0 if whole else 0.0, log="log" in value.tags)
+    if isinstance(value, RangeSweep):
+        step = float(value.step)
+        count = math.ceil((float(value.stop or 0) - float(value.start or 0)) / step) - 1
+        return Dimension(setting, low=float(value.start or 0), high=float(value.start or 0) + count * step, step=step)
+    return Dimension(setting, choices=tuple(_plain_value(text) for text in override.sweep_string_iterator()))
+
+
+def _plain_value(text: str) -> float | int | str | bool:
+    """A choice as YAML reads it."""
+    value = yaml.safe_load(text)
+    return value if isinstance(value, bool | int | float) else text
 
 
 def key_of(override: str) -> str:

@@ -4,6 +4,7 @@ import re
 
 from effdet_lab.scaling import Family, phi_range
 from effdet_lab.settings import schema
+from effdet_lab.spec import SearchSpec
 
 CLASSIFICATION_DATA = "digits, imagefolder, cifar10 or imagenet"
 DETECTION_DATA = "digit_scenes, coco or voc"
@@ -142,6 +143,36 @@ def _phi_problems(experiment: schema.Experiment) -> list[str]:
                 f"{where}={phi:g}: scaling={mode} knows {family} {kind}s from {low:g} to {high:g}. "
                 f"Nearest: {nearest:g}.{further}"
             )
+    return problems
+
+
+def search_problems(experiment: schema.Experiment) -> list[str]:
+    """What is wrong with the space of a search, and with what is asked of it."""
+    problems = []
+    for dimension in experiment.space.settings:
+        if (dimension.choices is None) == (dimension.low is None or dimension.high is None):
+            problems.append(f"space: {dimension.setting}: needs choices, or low and high.")
+    search = experiment.search
+    if search.name == "nsga2" and search.prune != "none":
+        problems.append(f"search.prune={search.prune}: of two aims none can fall behind alone. Use search.prune=none.")
+    if search.name == "nsga2" and search.against is None:
+        problems.append("search.against=null: search=nsga2 weighs two aims. Use parameters or multiply_adds.")
+    return problems
+
+
+def space_problems(search: SearchSpec) -> list[str]:
+    """What is wrong with the dimensions, wherever they were written."""
+    problems = [] if search.space else ["space: a search needs settings to choose. Give space=NAME, or type lists."]
+    for dimension in search.space:
+        where = f"space: {dimension.setting}"
+        if dimension.choices:
+            continue
+        if not dimension.low < dimension.high:
+            problems.append(f"{where}: low={dimension.low:g} must be below high={dimension.high:g}.")
+        elif dimension.log and (dimension.step or dimension.low <= 0):
+            problems.append(f"{where}: a logarithmic scale starts above 0 and has no steps.")
+        if search.name == "grid" and not dimension.step:
+            problems.append(f"{where}: a grid needs choices or a step.")
     return problems
 
 

@@ -218,11 +218,46 @@ class Trainer(Settings):
 
 
 class Logger(Settings):
-    name: Literal["wandb", "csv", "tensorboard"]
+    name: Literal["wandb", "csv", "tensorboard", "trackio"]
     project: str
     group: str | None
     mode: Literal["auto", "online", "offline"]
     images: int = Field(ge=0, le=1000)
+    artifact: bool
+
+
+class Sweep(Settings):
+    name: Literal["new", "resume"]
+    retries: int = Field(ge=0, le=100)
+
+
+class LocalCluster(Settings):
+    name: Literal["local"]
+    at_once: int | None = Field(ge=1, le=1024)
+
+
+class Search(Settings):
+    name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
+    trials: Positive
+    metric: str | None
+    against: Literal["parameters", "multiply_adds"] | None
+    prune: Literal["none", "asha", "hyperband", "median"]
+    seed: int = Field(ge=0, lt=2**32)
+    storage: str | None
+    warm_start: list[str]
+
+
+class SearchDimension(Settings):
+    setting: str
+    choices: list[bool | int | float | str] | None = Field(default=None, min_length=1)
+    low: float | None = None
+    high: float | None = None
+    step: float | None = Field(default=None, gt=0)
+    log: bool = False
+
+
+class Space(Settings):
+    settings: list[SearchDimension]
 
 
 class Export(Settings):
@@ -258,3 +293,8 @@ class Experiment(Settings):
     trainer: Trainer
     logger: Logger
     export: Export
+    target: Literal["local", "wandb"]
+    sweep: Sweep
+    cluster: LocalCluster
+    search: Search
+    space: Space

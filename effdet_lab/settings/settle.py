@@ -10,7 +10,7 @@ from effdet_lab.errors import ConfigError
 from effdet_lab.scaling import BackboneScale, Coefficients, DetectorScale, backbone_scale, detector_scale
 from effdet_lab.settings import schema
 from effdet_lab.settings.judge import judge
-from effdet_lab.settings.rules import contradictions, family_of
+from effdet_lab.settings.rules import contradictions, family_of, search_problems
 from effdet_lab.stages import scaled_lite_stages, scaled_stages
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -40,6 +40,45 @@ def settle(settings: Mapping[str, Any], overrides: Iterable[str] = ()) -> settle
     return _fill(experiment, tuple(overrides))
 
 
+def settle_sweep(settings: Mapping[str, Any]) -> settled.SweepSpec:
+    """How these settings want the jobs of a sweep to be run.
+
+    Raises: ConfigError with every problem found.
+    """
+    experiment = judge(settings)
+    problems = search_problems(experiment)
+    if problems:
+        raise ConfigError(problems)
+    cluster = settled.ClusterSpec(experiment.cluster.name, experiment.cluster.at_once or 0)
+    return settled.SweepSpec(experiment.sweep.name == "resume", experiment.sweep.retries, cluster, _search(experiment))
+
+
+def _search(experiment: schema.Experiment) -> settled.SearchSpec:
+    search = experiment.search
+    return settled.SearchSpec(
+        name=search.name,
+        trials=search.trials,
+        metric=search.metric or "",
+        against=search.against or "" if search.name == "nsga2" else "",
+        prune=search.prune,
+        seed=search.seed,
+        storage=search.storage or "",
+        warm_start=tuple(search.warm_start),
+        space=tuple(_dimension(dimension) for dimension in experiment.space.settings),
+    )
+
+
+def _dimension(dimension: schema.SearchDimension) -> settled.Dimension:
+    return settled.Dimension(
+        setting=dimension.setting,
+        choices=tuple(dimension.choices or ()),
+        low=dimension.low or 0.0,
+        high=dimension.high or 0.0,
+        step=dimension.step or 0.0,
+        log=dimension.log,
+    )
+
+
 def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.ExperimentSpec:
     left: list[str] = []
     model = _detector(experiment, left) if experiment.model.name == "efficientdet" else _classifier(experiment, left)
@@ -64,6 +103,7 @@ def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.
         overrides=overrides,
         init_classes=experiment.init_classes,
         export=settled.ExportSpec(experiment.export.grammar, experiment.export.hub or ""),
+        target=experiment.target,
         left_to_weights=tuple(where for where in BELONG_TO_WEIGHTS if _is_open(experiment, where)),
     )
 

@@ -93,6 +93,12 @@ def seen(boxes, scores, labels, images=None):
     )
 
 
+def test_a_box_without_area_is_still_the_same_box():
+    line = seen([[0.0, 5.0, 0.0, 9.0]], [0.9], [1])
+    assert agreement(line, line).agrees
+    assert not agreement(line, seen([[0.0, 5.0, 0.0, 9.5]], [0.9], [1])).agrees
+
+
 BOX, OTHER = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 70.0]
 
 

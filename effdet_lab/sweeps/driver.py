@@ -1,0 +1,118 @@
+"""A sweep's loop: fill the free slots, look at what runs, write down what ended."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from effdet_lab.run.folder import ask_to_stop, read_spec, write_spec
+from effdet_lab.run.outcome import read_outcome
+from effdet_lab.run.record import FINAL, TABLE, read_table
+from effdet_lab.sweeps.candidates import Candidates
+from effdet_lab.sweeps.engines import Engine, Handle
+from effdet_lab.sweeps.ledger import OVER, Attempt, Entry, Ledger, State
+from effdet_lab.sweeps.retry import again
+
+LOOK_EVERY = 0.1  # seconds
+STATES: dict[str, State] = {"done": "done", "stopped": "stopped", "refused": "refused", "interrupted": "interrupted"}
+Teller = Callable[[Ledger, Entry], None]
+
+
+class Running(NamedTuple):
+    """A job at work."""
+
+    handle: Handle
+    started: float
+    epochs_seen: int
+
+
+def drive(ledger: Ledger, candidates: Candidates, engine: Engine, *, retries: int, tell: Teller) -> None:
+    """Run until no candidate is left; `tell` hears of every change of state.
+
+    Raises: KeyboardInterrupt after the running jobs have ended, when the user asks for an end.
+    """
+    running: dict[int, Running] = {}
+    try:
+        while True:
+            while len(running) < engine.slots:
+                entry = _next(ledger, candidates)
+                if entry is None:
+                    break
+                running[entry.number] = _start(ledger, entry, engine)
+                tell(ledger, ledger.entries[entry.number])
+            if not running:
+                return
+            time.sleep(LOOK_EVERY)
+            for number, job in list(running.items()):
+                running[number] = _watch(ledger, number, job, candidates)
+                if job.handle.ended():
+                    del running[number]
+                    _conclude(ledger, number, job, retries)
+                    if ledger.entries[number].state in OVER:
+                        candidates.tell(ledger.entries[number])
+                    tell(ledger, ledger.entries[number])
+    except KeyboardInterrupt:
+        # The jobs heard it too, and may still be writing their checkpoints.
+        for number, job in running.items():
+            while not job.handle.ended():
+                time.sleep(LOOK_EVERY)
+            _conclude(ledger, number, job, retries=0)
+        raise
+    finally:
+        for job in running.values():
+            if not job.handle.ended():
+                job.handle.kill()
+        engine.close()
+
+
+def _next(ledger: Ledger, candidates: Candidates) -> Entry | None:
+    """A job that waits, else a new one."""
+    waiting = next((entry for entry in ledger.entries if entry.state == "waiting"), None)
+    if waiting is not None:
+        return waiting
+    candidate = candidates.ask(len(ledger.entries))
+    if candidate is None:
+        return None
+    entry = ledger.add(candidate.overrides, candidate.spec)
+    write_spec(ledger.job_folder(entry.number), candidate.spec)
+    return entry
+
+
+def _start(ledger: Ledger, entry: Entry, engine: Engine) -> Running:
+    now = datetime.now().isoformat(timespec="seconds")
+    ledger.change(entry.number, state="running", attempts=(*entry.attempts, Attempt(now)))
+    handle = engine.start(ledger.job_folder(entry.number))
+    return Running(handle, time.monotonic(), 0)
+
+
+def _watch(ledger: Ledger, number: int, job: Running, candidates: Candidates) -> Running:
+    """Shows the candidates every epoch that was finished since the last look."""
+    folder = ledger.job_folder(number)
+    rows = read_table(folder / TABLE)
+    for row in rows[job.epochs_seen :]:
+        metrics = {name: float(value) for name, value in row.items() if "/" in name}
+        if candidates.watch(ledger.entries[number], int(row["epoch"]), metrics):
+            ask_to_stop(folder)
+    return job._replace(epochs_seen=len(rows))
+
+
+def _conclude(ledger: Ledger, number: int, job: Running, retries: int) -> None:
+    entry, folder = ledger.entries[number], ledger.job_folder(number)
+    outcome = read_outcome(folder)
+    seconds = round(time.monotonic() - job.started, 1)
+    retry = again(read_spec(folder), outcome) if len(entry.attempts) <= retries else None
+    attempt = Attempt(entry.attempts[-1].started, outcome.kind, seconds, outcome.message, retry.change if retry else "")
+    if retry is not None:
+        write_spec(folder, retry.spec)
+    state: State = "waiting" if retry else STATES.get(outcome.kind, "failed")
+    attempts = (*entry.attempts[:-1], attempt)
+    ledger.change(number, state=state, attempts=attempts, metrics=_metrics(folder / FINAL))
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
