@@ -3,9 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from effdet_lab.run.job import exit_code, run_job
-from effdet_lab.run.jobs import is_search, search, single, sweep, sweep_to_resume
+from effdet_lab.run.jobs import Job, is_search, search, single, sweep, sweep_to_resume
+from effdet_lab.run.outside import agreed_folder
+from effdet_lab.run.ranks import is_first, started_outside
 
 MULTIRUN = ("-m", "--multirun")
 RESUME = "sweep=resume"
@@ -57,7 +60,7 @@ def _obey(arguments: Sequence[str]) -> None:
         if job.spec.task == "plan":
             _plan([job.spec])
         else:
-            run_job(job.spec, job.folder)
+            run_job(job.spec, _folder(job, overrides))
         return
     jobs = sweep(overrides)
     if all(job.spec.task == "plan" for job in jobs.jobs):
@@ -66,6 +69,12 @@ def _obey(arguments: Sequence[str]) -> None:
     from effdet_lab.sweeps.command import run_sweep
 
     _leave_with(run_sweep(jobs, overrides))
+
+
+def _folder(job: Job, overrides: Sequence[str]) -> Path:
+    """Ranks that torchrun starts share the first one's."""
+    named = any(text.startswith("hydra.run.dir=") for text in overrides)
+    return job.folder if named or not started_outside() else agreed_folder(job.folder, is_first=is_first())
 
 
 def _leave_with(code: int) -> None:

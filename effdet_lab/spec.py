@@ -289,8 +289,14 @@ class ExportSpec:
 class ClusterSpec:
     """Where the jobs of a sweep run."""
 
-    name: Literal["local"]
+    name: Literal["local", "joblib", "slurm"]
     at_once: int  # 0: as the machine has room
+    partition: str = ""
+    account: str = ""
+    hours: float = 24.0
+    memory_gb: float = 0.0  # 0: as the cluster gives
+    cpus_per_task: int = 0  # 0: one for each data worker, and one
+    dry: bool = False  # submitit's local executor in Slurm's place
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from effdet_lab.run.folder import read_spec, write_spec
 from effdet_lab.run.kin import die_with_parent
 from effdet_lab.run.memory import keep_freed_memory
 from effdet_lab.run.outcome import recorded
-from effdet_lab.run.ranks import is_first, ranks
+from effdet_lab.run.outside import announce, wait_for_first
+from effdet_lab.run.ranks import is_first, ranks, started_outside
 from effdet_lab.run.say import told
 from effdet_lab.spec import ExperimentSpec
 
@@ -30,6 +31,11 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
         if is_first():
             spec = app.prepare(spec)
             write_spec(folder, spec)
+            if started_outside():
+                announce(folder)
+        else:
+            wait_for_first(folder)
+            spec = read_spec(folder)
         with ranks(folder, spec.trainer):
             return app.run(spec, folder)
 

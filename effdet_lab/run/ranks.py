@@ -16,6 +16,7 @@ from pathlib import Path
 from effdet_lab.errors import LostRank
 from effdet_lab.run.kin import Watch, child_environment
 from effdet_lab.run.outcome import Outcome, write_outcome
+from effdet_lab.run.outside import KNOWS
 from effdet_lab.spec import TrainerSpec
 
 RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
@@ -49,7 +50,7 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
                 others.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "effdet_lab.run.job", str(folder)],
-                        env={**child_environment(), **shared, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+                        env={**child_environment(), **shared, KNOWS: "1", "LOCAL_RANK": str(rank), "RANK": str(rank)},
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,

@@ -160,6 +160,22 @@ def search_problems(experiment: schema.Experiment) -> list[str]:
     return problems
 
 
+def cluster_problems(experiment: schema.Experiment) -> list[str]:
+    """Where the cluster was told other numbers than the trainer."""
+    cluster, trainer = experiment.cluster, experiment.trainer
+    if not isinstance(cluster, schema.SlurmCluster):
+        return []
+    pairs = (
+        ("cluster.nodes", cluster.nodes, "trainer.num_nodes", trainer.num_nodes),
+        ("cluster.gpus_per_node", cluster.gpus_per_node, "trainer.gpus", trainer.gpus),
+    )
+    return [
+        f"{where}={written}: but {trainers}={number}. Give the same number, or leave {where} out."
+        for where, written, trainers, number in pairs
+        if written is not None and written != number
+    ]
+
+
 def space_problems(search: SearchSpec) -> list[str]:
     """What is wrong with the dimensions, wherever they were written."""
     problems = [] if search.space else ["space: a search needs settings to choose. Give space=NAME, or type lists."]

@@ -236,6 +236,24 @@ class LocalCluster(Settings):
     at_once: int | None = Field(ge=1, le=1024)
 
 
+class JoblibCluster(Settings):
+    name: Literal["joblib"]
+    at_once: int = Field(ge=1, le=1024)
+
+
+class SlurmCluster(Settings):
+    name: Literal["slurm"]
+    at_once: int = Field(ge=1, le=1024)
+    partition: str | None
+    account: str | None
+    hours: float = Field(gt=0, le=10_000)
+    memory_gb: float | None = Field(gt=0)
+    cpus_per_task: int | None = Field(ge=1)
+    nodes: int | None = Field(ge=1)
+    gpus_per_node: int | None = Field(ge=0)
+    dry: bool
+
+
 class Search(Settings):
     name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
     trials: Positive
@@ -267,6 +285,7 @@ class Export(Settings):
 
 AnyBackbone = Annotated[ScaledBackbone | TimmBackbone, Discriminator("name")]
 AnyFeatureNetwork = Annotated[BiFPN | NoFeatureNetwork, Discriminator("name")]
+AnyCluster = Annotated[LocalCluster | JoblibCluster | SlurmCluster, Discriminator("name")]
 AnyHead = Annotated[DetectionHead | ClassifierHead, Discriminator("name")]
 AnyData = Annotated[DigitScenes | Coco | Voc | Digits | ImageFolder | Cifar10 | ImageNet, Discriminator("name")]
 
@@ -295,6 +314,6 @@ class Experiment(Settings):
     export: Export
     target: Literal["local", "wandb"]
     sweep: Sweep
-    cluster: LocalCluster
+    cluster: AnyCluster
     search: Search
     space: Space

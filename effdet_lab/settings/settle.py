@@ -10,7 +10,7 @@ from effdet_lab.errors import ConfigError
 from effdet_lab.scaling import BackboneScale, Coefficients, DetectorScale, backbone_scale, detector_scale
 from effdet_lab.settings import schema
 from effdet_lab.settings.judge import judge
-from effdet_lab.settings.rules import contradictions, family_of, search_problems
+from effdet_lab.settings.rules import cluster_problems, contradictions, family_of, search_problems
 from effdet_lab.stages import scaled_lite_stages, scaled_stages
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -46,11 +46,26 @@ def settle_sweep(settings: Mapping[str, Any]) -> settled.SweepSpec:
     Raises: ConfigError with every problem found.
     """
     experiment = judge(settings)
-    problems = search_problems(experiment)
+    problems = [*search_problems(experiment), *cluster_problems(experiment)]
     if problems:
         raise ConfigError(problems)
-    cluster = settled.ClusterSpec(experiment.cluster.name, experiment.cluster.at_once or 0)
-    return settled.SweepSpec(experiment.sweep.name == "resume", experiment.sweep.retries, cluster, _search(experiment))
+    resume, retries = experiment.sweep.name == "resume", experiment.sweep.retries
+    return settled.SweepSpec(resume, retries, _cluster(experiment.cluster), _search(experiment))
+
+
+def _cluster(cluster: schema.AnyCluster) -> settled.ClusterSpec:
+    if not isinstance(cluster, schema.SlurmCluster):
+        return settled.ClusterSpec(cluster.name, cluster.at_once or 0)
+    return settled.ClusterSpec(
+        name=cluster.name,
+        at_once=cluster.at_once,
+        partition=cluster.partition or "",
+        account=cluster.account or "",
+        hours=cluster.hours,
+        memory_gb=cluster.memory_gb or 0.0,
+        cpus_per_task=cluster.cpus_per_task or 0,
+        dry=cluster.dry,
+    )
 
 
 def _search(experiment: schema.Experiment) -> settled.SearchSpec:

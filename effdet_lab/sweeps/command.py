@@ -97,7 +97,17 @@ def _search(ledger: Ledger, spec: SweepSpec, base: Sequence[str]) -> Candidates:
 
 
 def _engine(spec: SweepSpec, trainer: TrainerSpec) -> Engine:
-    return LocalEngine(trainer, spec.cluster.at_once or None)
+    match spec.cluster.name:
+        case "joblib":
+            from effdet_lab.sweeps.engines.with_joblib import JoblibEngine
+
+            return JoblibEngine(spec.cluster.at_once)
+        case "slurm":
+            from effdet_lab.sweeps.engines.slurm import SlurmEngine
+
+            return SlurmEngine(spec.cluster)
+        case _:
+            return LocalEngine(trainer, spec.cluster.at_once or None)
 
 
 def _grouped(spec: ExperimentSpec, group: str) -> ExperimentSpec:

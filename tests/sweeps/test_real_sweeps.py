@@ -170,6 +170,7 @@ def test_ranks_with_different_experiments_stop_before_the_first_step(tmp_path):
         folder = tmp_path / f"run_{rank}"
         write_spec(folder, spec)
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
+        shared |= {"EFFDET_LAB_PREPARED": "1"}  # neither waits for the other's folder
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "effdet_lab.run.job", str(folder)],
@@ -209,3 +210,33 @@ def test_several_jobs_at_a_time_write_their_words_into_their_folders(tmp_path):
     assert process.wait(240) == 0, said(tmp_path)
     assert "Everything is in" in (folder / "2" / "console.txt").read_text()
     assert "job 3 done after" in said(tmp_path)
+
+
+def test_every_engine_measures_the_same(tmp_path):
+    """One thread each, so that sums are taken in the same order."""
+    measured = {}
+    for name, more in {"local": [], "joblib": [], "slurm": ["cluster.dry=true"]}.items():
+        settings = [f"cluster={name}", "cluster.at_once=2", *more, f"hydra.sweep.dir={name}"]
+        process = start("-m", "seed=0,1", *TINY, "trainer=smoke", *settings, cwd=tmp_path)
+        assert process.wait(240) == 0, said(tmp_path)
+        assert states(tmp_path / name) == ["done", "done"]
+        metrics = [json.loads((tmp_path / name / str(number) / "metrics.json").read_text()) for number in (0, 1)]
+        measured[name] = metrics
+    assert measured["joblib"] == measured["slurm"] == measured["local"]
+
+
+def test_torchruns_ranks_share_one_folder(tmp_path):
+    settings = [*TINY, "trainer=smoke", "trainer.processes=2", "data.batch_size=32"]
+    with open(tmp_path / "said.txt", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", RUN, *settings],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    assert process.wait(240) == 0, said(tmp_path)
+    folders = [path for path in (tmp_path / "outputs").iterdir() if (path / "spec.yaml").exists()]
+    assert len(folders) == 1
+    assert (folders[0] / "metrics.json").exists()
+    assert said(tmp_path).count("Everything is in") == 1

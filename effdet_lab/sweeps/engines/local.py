@@ -12,8 +12,7 @@ from effdet_lab.run.kin import child_environment, die_with_maker
 from effdet_lab.spec import TrainerSpec
 from effdet_lab.sweeps.engines import Handle
 from effdet_lab.sweeps.engines.gpus import free_gpus
-
-CONSOLE = "console.txt"
+from effdet_lab.sweeps.engines.processes import CONSOLE
 
 
 class Share(NamedTuple):

@@ -1,0 +1,17 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=8
+#SBATCH --job-name=efficientdet-d0
+#SBATCH --mem=512GB
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=8
+#SBATCH --open-mode=append
+#SBATCH --partition=h100
+#SBATCH --signal=USR2@90
+#SBATCH --time=1440
+#SBATCH --wckey=submitit
+
+# command
+export SUBMITIT_EXECUTOR=slurm
