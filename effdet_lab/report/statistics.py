@@ -1,7 +1,12 @@
 """What a sweep's numbers say: repeats, the Pareto front, and the weight of each setting."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000  # of a bootstrap
 
 
 def mean(values: Sequence[float]) -> float:
@@ -15,6 +20,36 @@ def deviation(values: Sequence[float]) -> float | None:
         return None
     centre = mean(values)
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better one setting is than another, over the repeats that both have."""
+
+    difference: float
+    low: float  # of the 95 % interval
+    high: float
+    pairs: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves no doubt which is better."""
+        return self.low > 0 or self.high < 0
+
+
+def compare_repeats(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Comparison | None:
+    """A paired bootstrap: repeats of the same seed and fold are compared with one another, and drawn with replacement.
+
+    None where fewer than two repeats are shared. Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993),
+    section 13.3, the percentile interval.
+    """
+    shared = sorted(set(first) & set(second), key=str)
+    if len(shared) < 2:
+        return None
+    differences = np.array([first[key] - second[key] for key in shared])
+    draws = np.random.default_rng(0).integers(0, len(shared), (RESAMPLES, len(shared)))
+    low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
+    return Comparison(float(differences.mean()), float(low), float(high), len(shared))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -1,7 +1,7 @@
 """A sweep's folder as one page: what is best, what it costs, and which setting mattered."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from effdet_lab.report.reading import (
     main_metric,
     read_sweep,
 )
-from effdet_lab.report.statistics import deviation, eta_squared, mean, pareto_front
+from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, mean, pareto_front
 from effdet_lab.report.wording import NOTHING, count, day, decimal, duration, parsed, plural, short
 
 BESIDE = ("val/map_50", "val/top5", "val/loss")  # columns of the ranking
@@ -57,6 +57,10 @@ class Group:
     def mean(self) -> float:
         """Of the main metric."""
         return mean(self.values)
+
+    def repeats(self, metric: str) -> dict[Hashable, float]:
+        """The metric by what repeats the job."""
+        return {tuple(job.settings.get(name, "") for name in REPEATS): job.metrics[metric] for job in self.jobs}
 
     @property
     def deviation(self) -> float | None:
@@ -178,7 +182,22 @@ def _ranking(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html |
         f"By the mean of {metric} over repeats, jobs that differ only in {' or '.join(REPEATS)}; "
         "std is their sample standard deviation."
     )
-    return section("Ranking", paragraph(words), table(columns, rows, _class(rows)))
+    return section(
+        "Ranking", paragraph(words), table(columns, rows, _class(rows)), _first_against_second(groups, metric)
+    )
+
+
+def _first_against_second(groups: Sequence[Group], metric: str) -> Html | None:
+    if len(groups) < 2:
+        return None
+    found = compare_repeats(*(group.repeats(metric) for group in groups[:2]))
+    if found is None:
+        return None
+    verdict = "is clear" if found.is_clear else "may be chance"
+    return paragraph(
+        f"The first differs from the second by {decimal(found.difference)} (95 % interval {decimal(found.low)} to "
+        f"{decimal(found.high)}, paired bootstrap over {found.pairs} repeats): the difference {verdict}."
+    )
 
 
 def _class(rows: Sequence[object]) -> str:

@@ -17,7 +17,7 @@ from effdet_lab.sweeps.engines import Engine
 from effdet_lab.sweeps.engines.local import LocalEngine
 from effdet_lab.sweeps.ledger import Ledger, held, read_ledger
 from effdet_lab.sweeps.status import status_table, summary
-from effdet_lab.sweeps.table import FILE, best_of, result_table, write_csv
+from effdet_lab.sweeps.table import FILE, best_of, ranking_table, result_table, write_csv
 from effdet_lab.sweeps.telling import teller
 
 FAILED, INTERRUPTED = 1, 130
@@ -79,6 +79,9 @@ def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searche
             interrupted = True
     write_csv(ledger)
     Console().print(result_table(ledger))
+    ranking = ranking_table(ledger)
+    if ranking is not None:
+        Console().print(ranking)
     print(f"{ledger.folder / FILE} holds this table; open {write_sweep_report(ledger.folder)} for pictures of it.")
     best = best_of(ledger.entries)
     if best is not None:

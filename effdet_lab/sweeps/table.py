@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from effdet_lab.report.reading import REPEATS
+from effdet_lab.report.statistics import deviation, mean
 from effdet_lab.run.folder import write_text
 from effdet_lab.sweeps.ledger import Entry, Ledger
 
@@ -36,6 +38,26 @@ def best_of(entries: Sequence[Entry]) -> Entry | None:
         if measured:
             return max(measured, key=lambda entry: entry.metrics[name])
     return None
+
+
+def ranking_table(ledger: Ledger) -> Table | None:
+    """Repeats together, by their mean; None where nothing was repeated, or nothing measured that decides."""
+    metric = next((name for name in DECIDING if any(name in entry.metrics for entry in ledger.entries)), None)
+    groups: dict[tuple[str, ...], list[float]] = {}
+    settings = [name for name in varied(ledger.entries) if name not in REPEATS]
+    for entry in ledger.entries:
+        if metric in entry.metrics and entry.state == "done":
+            key = tuple(typed(entry).get(name, "") for name in settings)
+            groups.setdefault(key, []).append(entry.metrics[metric])
+    if metric is None or not settings or all(len(values) < 2 for values in groups.values()):
+        return None
+    table = Table(title="Repeats together")
+    for name in (*settings, metric, "std", "n"):
+        table.add_column(name, justify="right")
+    for key, values in sorted(groups.items(), key=lambda group: mean(group[1]), reverse=True):
+        spread = deviation(values)
+        table.add_row(*key, f"{mean(values):.4f}", "" if spread is None else f"{spread:.4f}", str(len(values)))
+    return table
 
 
 def write_csv(ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effdet_lab.report.statistics import deviation, eta_squared, mean, pareto_front
+from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, mean, pareto_front
 
 finite = st.floats(-1e6, 1e6)
 
@@ -50,3 +50,24 @@ def test_the_deviation_is_the_samples():
     assert mean([1, 2, 6]) == 3
     assert deviation([1, 2, 6]) == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert deviation([5.0]) is None
+
+
+def test_repeats_are_compared_with_their_own_kind():
+    """Each seed gains the same, however far the seeds lie apart: the interval is that gain, and no doubt remains."""
+    first = {seed: 0.1 * seed + 0.02 for seed in range(4)}
+    second = {seed: 0.1 * seed for seed in range(5)}
+    found = compare_repeats(first, second)
+    assert found.pairs == 4
+    assert (found.difference, found.low, found.high) == pytest.approx((0.02, 0.02, 0.02))
+    assert found.is_clear
+
+
+def test_a_gain_of_some_seeds_and_a_loss_of_others_is_no_clear_difference():
+    found = compare_repeats({0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.6, 1: 0.5, 2: 0.68})
+    assert found.low < 0 < found.high
+    assert not found.is_clear
+    assert compare_repeats({0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.6, 1: 0.5, 2: 0.68}) == found  # drawn from a fixed seed
+
+
+def test_one_shared_repeat_tells_nothing():
+    assert compare_repeats({0: 1.0, 1: 1.0}, {1: 0.5, 2: 0.5}) is None
