@@ -72,25 +72,25 @@ def jobs_at_work(folder) -> list[int]:
 
 def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(tmp_path):
     folder = tmp_path / "sweep"
-    process = start("-m", "seed=0,1,2,3,4,5", *TINY, "trainer=smoke", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    wait_for(lambda: states(folder)[2:3] == ["running"])
+    process = start("-m", "seed=0,1,2,3", *TINY, "trainer=smoke", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    wait_for(lambda: states(folder)[1:2] == ["running"])
     process.kill()
     process.wait()
-    finished = {number: contents(folder / str(number)) for number in (0, 1)}
+    finished = {number: contents(folder / str(number)) for number in (0,)}
     wait_for(lambda: "running" in states(folder))  # nobody corrected the ledger
     again = start("sweep=resume", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert again.wait(180) == 0, said(tmp_path)
-    assert "4 of 6 jobs have not finished." in said(tmp_path)
-    assert states(folder) == ["done"] * 6
-    assert {number: contents(folder / str(number)) for number in (0, 1)} == finished
+    assert "3 of 4 jobs have not finished." in said(tmp_path)
+    assert states(folder) == ["done"] * 4
+    assert {number: contents(folder / str(number)) for number in (0,)} == finished
     with open(folder / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["done"] * 6
-    assert [row["seed"] for row in rows] == list("012345")
+    assert [row["status"] for row in rows] == ["done"] * 4
+    assert [row["seed"] for row in rows] == list("0123")
     assert all(row["val/top1"] for row in rows)
     nothing = start("sweep=resume", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert nothing.wait(60) == 0
-    assert "0 of 6 jobs have not finished." in said(tmp_path)
+    assert "0 of 4 jobs have not finished." in said(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -122,7 +122,7 @@ def rank_of(folder, rank) -> int | None:
 def test_a_rank_that_is_killed_costs_no_more_than_the_epochs_since_the_last_checkpoint(tmp_path):
     folder = tmp_path / "sweep"
     process = start(
-        *("-m", "seed=0", *TINY, "trainer.max_epochs=6", "trainer.processes=2", "data.batch_size=32"),
+        *("-m", "seed=0", *TINY, "trainer.max_epochs=3", "trainer.processes=2", "data.batch_size=32"),
         f"hydra.sweep.dir={folder}",
         cwd=tmp_path,
     )
@@ -134,25 +134,25 @@ def test_a_rank_that_is_killed_costs_no_more_than_the_epochs_since_the_last_chec
     assert job["attempts"][0]["change"] == "from the last checkpoint"
     assert "rank 1 was killed by signal 9" in job["attempts"][0]["message"]
     with open(folder / "0" / "metrics.csv", newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == list("123456")
+        assert [row["epoch"] for row in csv.DictReader(file)] == list("123")
 
 
 def test_every_job_has_ranks_of_its_own_and_one_that_fails_harms_no_other(tmp_path):
     folder = tmp_path / "sweep"
     process = start(
-        *("-m", "phi=-6,-5.5,-5", *TINY[:1], *TINY[2:], "trainer=smoke", "trainer.processes=2", "data.batch_size=32"),
+        *("-m", "phi=-6,-5", *TINY[:1], *TINY[2:], "trainer=smoke", "trainer.processes=2", "data.batch_size=32"),
         f"hydra.sweep.dir={folder}",
         cwd=tmp_path,
     )
     wait_for(lambda: (folder / "1" / "spec.yaml").exists())
     (folder / "1" / "images").write_text("the first rank alone writes pictures, and cannot")
     assert process.wait(240) == 1, said(tmp_path)
-    assert states(folder) == ["done", "failed", "done"]
+    assert states(folder) == ["done", "failed"]
     message = json.loads((folder / "sweep.json").read_text())["jobs"][1]["attempts"][0]["message"]
     assert "images" in message
     assert said(tmp_path).count("FileExistsError: ") == 1  # the cause is told once
-    assert [(folder / str(number) / "rank_1.txt").exists() for number in range(3)] == [True] * 3
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1", "2"]
+    assert [(folder / str(number) / "rank_1.txt").exists() for number in range(2)] == [True] * 2
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1"]
 
 
 def test_ranks_with_different_experiments_stop_before_the_first_step(tmp_path):
@@ -190,7 +190,7 @@ def test_ranks_with_different_experiments_stop_before_the_first_step(tmp_path):
 def test_several_jobs_at_a_time_write_their_words_into_their_folders(tmp_path):
     folder = tmp_path / "sweep"
     process = start(
-        *("-m", "seed=0,1,2", *TINY, "trainer.max_epochs=12", "cluster.at_once=2", f"hydra.sweep.dir={folder}"),
+        *("-m", "seed=0,1,2", *TINY, "trainer.max_epochs=8", "cluster.at_once=2", f"hydra.sweep.dir={folder}"),
         cwd=tmp_path,
     )
     wait_for(lambda: states(folder).count("running") == 2)
@@ -202,8 +202,8 @@ def test_several_jobs_at_a_time_write_their_words_into_their_folders(tmp_path):
         timeout=60,
     )
     assert watching.returncode == 0, watching.stderr
-    assert "3 jobs, 2 running, 1 waiting" in watching.stdout
-    assert "running" in watching.stdout
+    assert "/sweep: 3 jobs, " in watching.stdout
+    assert "1 x CPU" in watching.stdout
     rival = start("sweep=resume", f"hydra.sweep.dir={folder}", cwd=tmp_path)
     assert rival.wait(60) == 2
     assert "another process drives this sweep" in said(tmp_path)
@@ -217,11 +217,10 @@ def test_every_engine_measures_the_same(tmp_path):
     measured = {}
     for name, more in {"local": [], "joblib": [], "slurm": ["cluster.dry=true"]}.items():
         settings = [f"cluster={name}", "cluster.at_once=2", *more, f"hydra.sweep.dir={name}"]
-        process = start("-m", "seed=0,1", *TINY, "trainer=smoke", *settings, cwd=tmp_path)
+        process = start("-m", "seed=1", *TINY, "trainer=smoke", *settings, cwd=tmp_path)
         assert process.wait(240) == 0, said(tmp_path)
-        assert states(tmp_path / name) == ["done", "done"]
-        metrics = [json.loads((tmp_path / name / str(number) / "metrics.json").read_text()) for number in (0, 1)]
-        measured[name] = metrics
+        assert states(tmp_path / name) == ["done"]
+        measured[name] = json.loads((tmp_path / name / "0" / "metrics.json").read_text())
     assert measured["joblib"] == measured["slurm"] == measured["local"]
 
 
