@@ -13,7 +13,8 @@ from effdet_lab.run.folder import spec_behind
 from effdet_lab.run.machine import check_machine
 from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config, split_space, sweep_of
 from effdet_lab.settings.rules import space_problems
-from effdet_lab.spec import ExperimentSpec, SweepSpec
+from effdet_lab.spec import ExperimentSpec
+from effdet_lab.sweep_spec import SweepSpec
 
 # Settings of a saved run that say how it was trained, not what it is.
 NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed")

@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from effdet_lab.errors import ConfigError
 from effdet_lab.settings.judge import did_you_mean
 from effdet_lab.settings.settle import settle, settle_sweep
-from effdet_lab.spec import Dimension, ExperimentSpec, SweepSpec
+from effdet_lab.spec import ExperimentSpec
+from effdet_lab.sweep_spec import Dimension, SweepSpec
 
 HIDDEN = ("base", "hydra")  # folders of conf/ that are no option
 

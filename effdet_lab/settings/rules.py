@@ -4,7 +4,7 @@ import re
 
 from effdet_lab.scaling import Family, phi_range
 from effdet_lab.settings import schema
-from effdet_lab.spec import SearchSpec
+from effdet_lab.sweep_spec import SearchSpec
 
 CLASSIFICATION_DATA = "digits, imagefolder, cifar10 or imagenet"
 DETECTION_DATA = "digit_scenes, coco or voc"

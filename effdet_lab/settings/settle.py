@@ -12,6 +12,7 @@ from effdet_lab.settings import schema
 from effdet_lab.settings.judge import judge
 from effdet_lab.settings.rules import cluster_problems, contradictions, family_of, search_problems
 from effdet_lab.stages import scaled_lite_stages, scaled_stages
+from effdet_lab.sweep_spec import ClusterSpec, Dimension, SearchSpec, SweepSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,7 +41,7 @@ def settle(settings: Mapping[str, Any], overrides: Iterable[str] = ()) -> settle
     return _fill(experiment, tuple(overrides))
 
 
-def settle_sweep(settings: Mapping[str, Any]) -> settled.SweepSpec:
+def settle_sweep(settings: Mapping[str, Any]) -> SweepSpec:
     """How these settings want the jobs of a sweep to be run.
 
     Raises: ConfigError with every problem found.
@@ -50,13 +51,13 @@ def settle_sweep(settings: Mapping[str, Any]) -> settled.SweepSpec:
     if problems:
         raise ConfigError(problems)
     resume, retries = experiment.sweep.name == "resume", experiment.sweep.retries
-    return settled.SweepSpec(resume, retries, _cluster(experiment.cluster), _search(experiment))
+    return SweepSpec(resume, retries, _cluster(experiment.cluster), _search(experiment))
 
 
-def _cluster(cluster: schema.AnyCluster) -> settled.ClusterSpec:
+def _cluster(cluster: schema.AnyCluster) -> ClusterSpec:
     if not isinstance(cluster, schema.SlurmCluster):
-        return settled.ClusterSpec(cluster.name, cluster.at_once or 0)
-    return settled.ClusterSpec(
+        return ClusterSpec(cluster.name, cluster.at_once or 0)
+    return ClusterSpec(
         name=cluster.name,
         at_once=cluster.at_once,
         partition=cluster.partition or "",
@@ -68,9 +69,9 @@ def _cluster(cluster: schema.AnyCluster) -> settled.ClusterSpec:
     )
 
 
-def _search(experiment: schema.Experiment) -> settled.SearchSpec:
+def _search(experiment: schema.Experiment) -> SearchSpec:
     search = experiment.search
-    return settled.SearchSpec(
+    return SearchSpec(
         name=search.name,
         trials=search.trials,
         metric=search.metric or "",
@@ -83,8 +84,8 @@ def _search(experiment: schema.Experiment) -> settled.SearchSpec:
     )
 
 
-def _dimension(dimension: schema.SearchDimension) -> settled.Dimension:
-    return settled.Dimension(
+def _dimension(dimension: schema.SearchDimension) -> Dimension:
+    return Dimension(
         setting=dimension.setting,
         choices=tuple(dimension.choices or ()),
         low=dimension.low or 0.0,

@@ -10,7 +10,8 @@ from rich.console import Console
 from effdet_lab.report.sweep import write_sweep_report
 from effdet_lab.run.folder import claimed, read_spec, write_spec
 from effdet_lab.run.jobs import Searched, Sweep, is_search, search, spec_of, sweep_to_resume
-from effdet_lab.spec import ExperimentSpec, SweepSpec, TrainerSpec, is_detector
+from effdet_lab.spec import ExperimentSpec, TrainerSpec, is_detector
+from effdet_lab.sweep_spec import SweepSpec
 from effdet_lab.sweeps.candidates import Candidates, Listed
 from effdet_lab.sweeps.driver import drive
 from effdet_lab.sweeps.engines import Engine

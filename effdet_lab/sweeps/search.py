@@ -10,7 +10,7 @@ from typing import Any
 from effdet_lab.errors import MachineError
 from effdet_lab.run.jobs import spec_of, written
 from effdet_lab.run.record import COSTS
-from effdet_lab.spec import Dimension, SearchSpec
+from effdet_lab.sweep_spec import Dimension, SearchSpec
 from effdet_lab.sweeps.candidates import Candidate
 from effdet_lab.sweeps.ledger import OVER, Entry, Ledger, read_ledger
 from effdet_lab.sweeps.table import typed

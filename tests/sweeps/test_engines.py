@@ -12,7 +12,7 @@ from scripted import experiment, ledger_of
 import effdet_lab
 from effdet_lab.errors import ConfigError, MachineError
 from effdet_lab.settings.compose import compose_config, sweep_of
-from effdet_lab.spec import ClusterSpec
+from effdet_lab.sweep_spec import ClusterSpec
 from effdet_lab.sweeps.engines.gpus import free_gpus
 from effdet_lab.sweeps.engines.local import LocalEngine, shares
 

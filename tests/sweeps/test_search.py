@@ -11,7 +11,7 @@ from effdet_lab.errors import ConfigError, MachineError
 from effdet_lab.run.jobs import is_search, search
 from effdet_lab.run.outcome import Outcome
 from effdet_lab.settings.compose import split_space
-from effdet_lab.spec import Dimension, SearchSpec
+from effdet_lab.sweep_spec import Dimension, SearchSpec
 from effdet_lab.sweeps import driver
 from effdet_lab.sweeps.driver import drive
 from effdet_lab.sweeps.ledger import Ledger, read_ledger

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -49,8 +51,11 @@ class LocalEngine:
         share = self.free.pop()
         console = folder / CONSOLE if self.slots > 1 else None
         if self.context is None:
-            return _Spawned(self, share, folder, console)
-        return _Forked(self, share, folder, console)
+            spawned = _spawn(folder, share, console)
+            return _Started(self, share, spawned, lambda: spawned.poll() is None)
+        forked = self.context.Process(target=_run_forked, args=(folder, share, console))
+        forked.start()
+        return _Started(self, share, forked, forked.is_alive)
 
     def close(self) -> None:
         """Nothing outlives its jobs."""
@@ -67,54 +72,33 @@ def shares(devices: list[str], gpus: int, slots: int, cores: int) -> list[Share]
 
 
 class _Started:
-    """Gives its share back when it ends."""
+    """A process and its share, which it gives back when it ends."""
 
-    def __init__(self, engine: LocalEngine, share: Share) -> None:
-        self.engine, self.share, self.over = engine, share, False
-
-    def alive(self) -> bool:
-        raise NotImplementedError
+    def __init__(
+        self, engine: LocalEngine, share: Share, process: subprocess.Popen | BaseProcess, is_alive: Callable[[], bool]
+    ) -> None:
+        self.engine, self.share, self.process, self.is_alive = engine, share, process, is_alive
+        self.over = False
 
     def ended(self) -> bool:
-        if not self.over and not self.alive():
+        if not self.over and not self.is_alive():
             self.over = True
             self.engine.free.append(self.share)
         return self.over
 
+    def kill(self) -> None:
+        self.process.kill()
 
-class _Spawned(_Started):
-    def __init__(self, engine: LocalEngine, share: Share, folder: Path, console: Path | None) -> None:
-        super().__init__(engine, share)
-        output = open(console, "ab") if console else None  # noqa: SIM115
-        self.process = subprocess.Popen(
+
+def _spawn(folder: Path, share: Share, console: Path | None) -> subprocess.Popen:
+    with open(console, "ab") if console else nullcontext() as output:
+        return subprocess.Popen(
             [sys.executable, "-m", "effdet_lab.run.job", str(folder)],
             env={**child_environment(), **share.environment()},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
         )
-        if output:
-            output.close()
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        self.process.kill()
-
-
-class _Forked(_Started):
-    def __init__(self, engine: LocalEngine, share: Share, folder: Path, console: Path | None) -> None:
-        super().__init__(engine, share)
-        assert engine.context is not None
-        self.process: BaseProcess = engine.context.Process(target=_run_forked, args=(folder, share, console))
-        self.process.start()
-
-    def alive(self) -> bool:
-        return self.process.is_alive()
-
-    def kill(self) -> None:
-        self.process.kill()
 
 
 def _run_forked(folder: Path, share: Share, console: Path | None) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from effdet_lab.errors import MachineError
 from effdet_lab.run.folder import read_spec
-from effdet_lab.spec import ClusterSpec, ExperimentSpec
+from effdet_lab.spec import ExperimentSpec
+from effdet_lab.sweep_spec import ClusterSpec
 from effdet_lab.sweeps.engines import Handle
 from effdet_lab.sweeps.engines.processes import run_in_a_process
 
