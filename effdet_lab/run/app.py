@@ -32,7 +32,6 @@ from effdet_lab.run.results import (
 from effdet_lab.run.say import log, show
 from effdet_lab.run.tables import metrics_table
 from effdet_lab.run.trainer import CHECKPOINTS, build_evaluator, build_trainer
-from effdet_lab.run.verify import verify_weights
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.tasks.base import ExperimentTask
 from effdet_lab.tasks.build import build_task
@@ -71,6 +70,8 @@ def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
         case "evaluate":
             return evaluate_results(spec, folder) if spec.predictions else evaluate(spec, folder)
         case "verify":
+            from effdet_lab.run.verify import verify_weights  # with the references, which take seconds
+
             return verify_weights(spec, folder)
         case "export":
             export(spec, folder, _trained_model(spec))
