@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 SPELLED_OUT = 10  # sentences of one kind before "and n more"
 
@@ -38,3 +39,14 @@ def listed(words: Sequence[str], most: int = 8) -> str:
     if not words:
         return "nothing"
     return ", ".join(words) if len(words) <= most else f"{', '.join(words[:most])}, ... ({len(words)} in all)"
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names of files without their folders; those that would overwrite one another are numbered."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        stem = Path(name).stem
+        seen[stem] = seen.get(stem, 0) + 1
+        result.append(stem if seen[stem] == 1 else f"{stem}_{seen[stem]}")
+    return result

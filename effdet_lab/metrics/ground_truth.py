@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeGuard
+from typing import Any, NamedTuple, Protocol, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,19 @@ class DetectionArrays(NamedTuple):
     boxes_D4: NDArray[np.float64]
     scores_D: NDArray[np.float64]
     labels_D: NDArray[np.int64]  # from 0
+
+
+class BoxesOfASplit(Protocol):
+    """What a data set's records tell of its boxes; those of a picture lie between its start and the next one's."""
+
+    image_ids: np.ndarray
+    starts: np.ndarray
+    boxes_N4: np.ndarray
+    labels_N: np.ndarray
+    crowd_N: np.ndarray
+    areas_N: np.ndarray
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +62,20 @@ class GroundTruth:
         assert self.boxes_N4.shape == (num_boxes, 4)
         assert len(self.class_names) == len(self.category_ids)
         assert len(np.unique(self.image_ids_I)) == len(self.image_ids_I)
+
+    @classmethod
+    def of(cls, split: "BoxesOfASplit") -> "GroundTruth":
+        """A split's boxes as the evaluators take them."""
+        return cls(
+            image_ids_I=split.image_ids,
+            box_image_ids_N=np.repeat(split.image_ids, np.diff(split.starts)),
+            boxes_N4=split.boxes_N4.astype(np.float64),
+            labels_N=split.labels_N,
+            crowd_N=split.crowd_N,
+            areas_N=split.areas_N.astype(np.float64),
+            class_names=split.class_names,
+            category_ids=split.category_ids,
+        )
 
     @classmethod
     def from_coco_json(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords
+from effdet_lab.data.wording import unique
 from effdet_lab.metrics.ground_truth import DetectionArrays, write_results
 from effdet_lab.metrics.topk import CLASSES_KEPT, BestClasses
 from effdet_lab.records import Detections
@@ -99,17 +100,6 @@ def save_pictures(folder: Path, pictures: Sequence[Image.Image], names: Sequence
         picture.save(target / f"{name}.jpg", quality=90)
     if len(pictures) > 1:
         contact_sheet(pictures).save(target / SHEET, quality=90)
-
-
-def unique(names: Sequence[str]) -> list[str]:
-    """Names of files without their folders; those that would overwrite one another are numbered."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        stem = Path(name).stem
-        seen[stem] = seen.get(stem, 0) + 1
-        result.append(stem if seen[stem] == 1 else f"{stem}_{seen[stem]}")
-    return result
 
 
 def spread(count: int, wanted: int) -> list[int]:

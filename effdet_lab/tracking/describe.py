@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from effdet_lab.data.wording import unique
 from effdet_lab.spec import ExperimentSpec, is_detector, to_dict
 
 LONGEST_TAG = 64  # characters; W&B refuses more
@@ -36,13 +36,7 @@ def is_first_process() -> bool:
 
 def panel_names(paths: Sequence[str]) -> list[str]:
     """`pictures/NAME` of each file; files of the same name are numbered."""
-    seen: dict[str, int] = {}
-    names = []
-    for path in paths:
-        stem = Path(path).stem
-        seen[stem] = seen.get(stem, 0) + 1
-        names.append(f"pictures/{stem}" if seen[stem] == 1 else f"pictures/{stem}_{seen[stem]}")
-    return names
+    return [f"pictures/{name}" for name in unique(paths)]
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,7 @@ def _judgement(records: Records, predictions: DetectionArrays | BestClasses, wan
     """The table and the charts; nothing where no truth is known."""
     if isinstance(records, DetectionRecords):
         assert isinstance(predictions, DetectionArrays)
-        truth = _ground_truth(records)
+        truth = GroundTruth.of(records)
         if not len(truth.labels_N):
             return {}
         boxes_K = np.bincount(truth.labels_N[~truth.crowd_N], minlength=len(truth.class_names))
@@ -158,16 +158,3 @@ def _box_data(
             score = float(scores_N[row])
             data |= {"box_caption": _scored(names[label], score), "scores": {"score": score}}
         yield data
-
-
-def _ground_truth(records: DetectionRecords) -> GroundTruth:
-    return GroundTruth(
-        image_ids_I=records.image_ids,
-        box_image_ids_N=np.repeat(records.image_ids, np.diff(records.starts)),
-        boxes_N4=records.boxes_N4.astype(np.float64),
-        labels_N=records.labels_N,
-        crowd_N=records.crowd_N,
-        areas_N=records.areas_N.astype(np.float64),
-        class_names=records.class_names,
-        category_ids=records.category_ids,
-    )
