@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effdet_lab.run.job import exit_code, run_job
-from effdet_lab.run.jobs import Job, is_search, search, single, sweep, sweep_to_resume
+from effdet_lab.run.jobs import Job, is_search, search, single, sweep, sweep_folder
 from effdet_lab.run.outside import agreed_folder
 from effdet_lab.run.ranks import is_first, started_outside
 
@@ -55,7 +55,7 @@ def _obey(arguments: Sequence[str]) -> None:
         if job.spec.task == "status":
             from effdet_lab.sweeps.command import show_status
 
-            show_status(sweep_to_resume(overrides)[0])
+            show_status(sweep_folder(overrides))
             return
         if job.spec.task == "plan":
             _plan([job.spec])

@@ -225,6 +225,13 @@ class DataSpec:
     cache: bool  # keep decoded pictures in memory
     crop_fraction: float  # evaluation: the share of the resized picture a classifier sees
     interpolation: Literal["bilinear", "bicubic"]
+    fold: int = -1  # which part of the training split evaluates; -1: the val split does
+    folds: int = 5  # parts
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the training split is cut into folds."""
+        return self.fold >= 0
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,21 @@ from typing import Literal
 class ClusterSpec:
     """Where the jobs of a sweep run."""
 
-    name: Literal["local", "joblib", "slurm"]
+    name: Literal["local", "joblib", "slurm", "ray"]
     at_once: int  # 0: as the machine has room
     partition: str = ""
     account: str = ""
     hours: float = 24.0
     memory_gb: float = 0.0  # 0: as the cluster gives
     cpus_per_task: int = 0  # 0: one for each data worker, and one
+    requeues: int = 0  # how often a job that ran out of its hours goes back into the queue
     dry: bool = False  # submitit's local executor in Slurm's place
+    address: str = ""  # of Ray's head; empty: a cluster of this machine
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether jobs run on other machines than the one that asks for them."""
+        return (self.name == "slurm" and not self.dry) or (self.name == "ray" and bool(self.address))
 
 
 @dataclass(frozen=True)

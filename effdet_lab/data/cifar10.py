@@ -27,7 +27,7 @@ def read_cifar10(place: Path, split: Split, classes: tuple[str, ...], download: 
     except RuntimeError:
         raise DataError(f"{place.parent / CIFAR10_FOLDER}: its files are not CIFAR-10's (another checksum).") from None
     label_of = labels_of(official.classes, classes, str(place))
-    pictures = PictureArray(f"cifar10-{split}", official.data)
+    pictures = PictureArray.of(f"cifar10-{split}", official.data)
     return ClassificationRecords.of(pictures, label_of[np.array(official.targets)], classes, size=(32, 32))
 
 

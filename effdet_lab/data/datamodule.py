@@ -20,9 +20,9 @@ from effdet_lab.data.datasets import (
     evaluation_set,
     training_set,
 )
-from effdet_lab.data.opening import fetch, learn_classes, name_classes, open_split, splits_of, without_broken
+from effdet_lab.data.opening import fetch, learn_classes, name_classes, open_split, without_broken
 from effdet_lab.data.pictures import PictureFiles
-from effdet_lab.data.places import Split
+from effdet_lab.data.places import Split, splits_of
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records, unlabelled, unlabelled_boxes
 from effdet_lab.errors import DataError
 from effdet_lab.spec import ExperimentSpec, is_detector

@@ -32,5 +32,5 @@ def read_digits(split: Split, classes: tuple[str, ...] = DIGITS) -> Classificati
     """White ink on black; the transform makes them larger."""
     ink, labels = handwritten(split)
     grey = np.rint(ink * 255).astype(np.uint8)
-    pictures = PictureArray(f"digits-{split}", np.repeat(grey[..., None], 3, axis=-1))
+    pictures = PictureArray.of(f"digits-{split}", np.repeat(grey[..., None], 3, axis=-1))
     return ClassificationRecords.of(pictures, labels_of(DIGITS, classes, "data.classes")[labels], classes, size=(8, 8))

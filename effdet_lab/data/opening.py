@@ -13,9 +13,10 @@ from effdet_lab.data.classes import ids_for, labels_of
 from effdet_lab.data.coco import coco_categories, read_coco
 from effdet_lab.data.digit_scenes import draw_scenes
 from effdet_lab.data.digits import read_digits
+from effdet_lab.data.folds import held_out
 from effdet_lab.data.folder import folder_classes, read_folder
 from effdet_lab.data.pictures import check_pictures
-from effdet_lab.data.places import Place, Split, locate
+from effdet_lab.data.places import Place, Split, locate, splits_of
 from effdet_lab.data.splits import R, Records
 from effdet_lab.data.voc import read_voc, voc_classes
 from effdet_lab.data.wording import shortened
@@ -33,11 +34,6 @@ from effdet_lab.spec import (
 )
 
 log = logging.getLogger("effdet_lab")
-
-
-def splits_of(spec: ExperimentSpec) -> tuple[Split, ...]:
-    """The splits that the task reads."""
-    return ("train", "val") if spec.task == "train" else ("val",)
 
 
 def fetch(data: DataSpec, splits: tuple[Split, ...]) -> None:
@@ -91,14 +87,18 @@ def name_classes(spec: ExperimentSpec) -> ExperimentSpec:
 
 
 def open_split(spec: ExperimentSpec, split: Split) -> Records:
-    """One split with the experiment's classes and the sizes its files have.
+    """One split with the experiment's classes and the sizes its files have; with `data.fold` a part of the training one.
 
     Raises: DataError with what is missing or wrong; with `data.on_error=skip` broken pictures are left out.
     """
     data = spec.data
     classes = data.classes or learn_classes(spec).data.classes
-    records = _read(data, locate(data, (split,))[split], split, classes)
-    return without_broken(records, data.on_error)
+    origin: Split = "train" if data.is_cut else split
+    records = without_broken(_read(data, locate(data, (origin,))[origin], origin, classes), data.on_error)
+    if not data.is_cut:
+        return records
+    held_out_I = held_out(records, data.fold, data.folds)
+    return records.select(held_out_I if split == "val" else ~held_out_I)
 
 
 def without_broken(records: R, on_error: str) -> R:

@@ -63,17 +63,27 @@ class PictureArray:
 
     name: str
     images_IHWC: np.ndarray  # uint8 RGB
+    numbers_I: np.ndarray  # what tells them apart
+
+    @classmethod
+    def of(cls, name: str, images_IHWC: np.ndarray) -> "PictureArray":
+        """Numbered from 0."""
+        return cls(name, images_IHWC, np.arange(len(images_IHWC)))
 
     def __len__(self) -> int:
         return len(self.images_IHWC)
 
     def path(self, index: int) -> str:
         """A name to speak of one picture."""
-        return f"{self.name}/{index:05d}"
+        return f"{self.name}/{self.numbers_I[index]:05d}"
 
     def read(self, index: int) -> Tensor:
         """One picture, uint8 RGB CHW."""
         return torch.from_numpy(self.images_IHWC[index]).permute(2, 0, 1).contiguous()
+
+    def select(self, keep_I: np.ndarray) -> "PictureArray":
+        """Those that are kept, under their old names."""
+        return PictureArray(self.name, self.images_IHWC[keep_I], self.numbers_I[keep_I])
 
 
 Pictures = PictureFiles | PictureArray

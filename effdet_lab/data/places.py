@@ -13,6 +13,7 @@ from effdet_lab.spec import (
     DataSpec,
     DigitScenesSource,
     DigitsSource,
+    ExperimentSpec,
     FolderSource,
     VocSource,
 )
@@ -42,6 +43,13 @@ Places = dict[Split, Place]
 
 class _Absent(Exception):
     """What is not there, as a sentence."""
+
+
+def splits_of(spec: ExperimentSpec) -> tuple[Split, ...]:
+    """The splits of the data set that the task reads; folds are cut from the training one."""
+    if spec.data.is_cut:
+        return ("train",)
+    return ("val",) if spec.task == "evaluate" else ("train", "val")
 
 
 def locate(data: DataSpec, splits: tuple[Split, ...] = ("train", "val")) -> Places:

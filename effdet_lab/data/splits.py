@@ -82,7 +82,6 @@ class ClassificationRecords:
 
     def select(self, keep_I: np.ndarray) -> Self:
         """Without the pictures that are not kept."""
-        assert isinstance(self.pictures, PictureFiles), "pictures in memory are never broken"
         return dataclasses.replace(
             self,
             pictures=self.pictures.select(keep_I),

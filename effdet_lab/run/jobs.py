@@ -50,14 +50,14 @@ def single(overrides: Sequence[str]) -> Job:
 def sweep(overrides: Sequence[str]) -> Sweep:
     """The jobs of a multirun, refused whole when one of them cannot run."""
     jobs, problems = [], []
-    folder, how = Path(), None
+    folder, how = None, None
     combinations = expand(overrides)
     for number, choice in enumerate(combinations):
         try:
             spec, config = _settled(choice)
-            if how is None:
-                folder, how = _resolved(config, "sweep", overrides), sweep_of(config)
-            check_machine(spec)
+            folder = folder or _resolved(config, "sweep", overrides)
+            how = sweep_of(config)
+            check_machine(spec, how.cluster.is_elsewhere)
             jobs.append(Job(spec, folder / str(number)))
         except Refusal as refusal:
             varied = [text for text in choice if text not in overrides]
@@ -65,6 +65,7 @@ def sweep(overrides: Sequence[str]) -> Sweep:
     if problems:
         refused = len(combinations) - len(jobs)
         raise ConfigError([*dict.fromkeys(problems), f"{refused} of {len(combinations)} jobs; none was started."])
+    assert folder is not None
     assert how is not None
     return Sweep(jobs, folder, how)
 
@@ -89,8 +90,8 @@ def search(overrides: Sequence[str], folder: Path | None = None) -> Searched:
     """
     base, typed = split_space(overrides)
     spec, config = _settled(base)
-    check_machine(spec)
     how = sweep_of(config)
+    check_machine(spec, how.cluster.is_elsewhere)
     how = dataclasses.replace(how, search=dataclasses.replace(how.search, space=(*how.search.space, *typed)))
     problems = space_problems(how.search)
     for dimension in how.search.space:
@@ -117,20 +118,26 @@ def written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
 
 
-def sweep_to_resume(overrides: Sequence[str]) -> tuple[Path, SweepSpec]:
-    """The folder that was named, or the latest sweep's, and how its jobs are to be run now.
+def how_to_resume(before: Sequence[str], overrides: Sequence[str]) -> SweepSpec:
+    """How the jobs of an old sweep are to be run now: as `before`, where nothing else is said.
 
     Raises: ConfigError or MachineError with every problem.
     """
-    config = compose_config(overrides)
-    return folder_of_sweep(config, overrides), sweep_of(config)
+    chosen = {key_of(text) for text in overrides}
+    kept = [
+        text
+        for text in before
+        if key_of(text).partition(".")[0] == "cluster" and "cluster" not in chosen and key_of(text) not in chosen
+    ]
+    return sweep_of(compose_config([*kept, *overrides]))
 
 
-def folder_of_sweep(config: DictConfig, overrides: Sequence[str]) -> Path:
+def sweep_folder(overrides: Sequence[str]) -> Path:
     """An existing sweep's folder: `hydra.sweep.dir` where it was typed, else the latest where a new one would be.
 
-    Raises: MachineError where there is none.
+    Raises: ConfigError with every problem; MachineError where there is none.
     """
+    config = compose_config(overrides)
     HydraConfig.instance().set_config(config)
     folder = Path(str(config.hydra.sweep.dir))
     if any(key_of(text) == "hydra.sweep.dir" for text in overrides):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from effdet_lab.data.places import PICTURE_SUFFIXES, locate
+from effdet_lab.data.places import PICTURE_SUFFIXES, locate, splits_of
 from effdet_lab.errors import MachineError, Refusal
 from effdet_lab.run.folder import read_spec, run_folder_of
 from effdet_lab.run.ranks import started_outside
@@ -20,12 +20,12 @@ from effdet_lab.weights.published import is_published
 GPU_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and either under WSL
 
 
-def check_machine(spec: ExperimentSpec) -> None:
-    """Files first, then devices.
+def check_machine(spec: ExperimentSpec, elsewhere: bool = False) -> None:
+    """Files first, then devices, which are another machine's business where the job runs `elsewhere`.
 
     Raises: MachineError with everything that is not there.
     """
-    problems = [*_file_problems(spec), *_data_problems(spec), *_device_problems(spec)]
+    problems = [*_file_problems(spec), *_data_problems(spec), *([] if elsewhere else _device_problems(spec))]
     if problems:
         raise MachineError(problems)
 
@@ -91,7 +91,7 @@ def _data_problems(spec: ExperimentSpec) -> list[str]:
     if not reads_data or spec.predictions:
         return []
     try:
-        locate(spec.data, splits=("val",) if spec.task == "evaluate" else ("train", "val"))
+        locate(spec.data, splits_of(spec))
     except Refusal as refusal:
         return list(refusal.problems)
     return []

@@ -121,6 +121,9 @@ def _value_problems(experiment: schema.Experiment) -> list[str]:
             continue
         if where == "data.class_pattern" and groups < 1:
             problems.append(f"{where}={expression}: needs a group in parentheses, the class.")
+    fold, folds = experiment.data.fold, experiment.data.folds
+    if fold is not None and fold >= folds:
+        problems.append(f"data.fold={fold}: data.folds={folds} are numbered from 0. Nearest: {folds - 1}.")
     named = experiment.data.classes or []
     for name in sorted({name for name in named if named.count(name) > 1}):
         problems.append(f"data.classes: {name} stands there {named.count(name)} times. Each class once.")
@@ -163,6 +166,11 @@ def search_problems(experiment: schema.Experiment) -> list[str]:
 def cluster_problems(experiment: schema.Experiment) -> list[str]:
     """Where the cluster was told other numbers than the trainer."""
     cluster, trainer = experiment.cluster, experiment.trainer
+    if isinstance(cluster, schema.RayCluster) and trainer.num_nodes > 1:
+        return [
+            f"trainer.num_nodes={trainer.num_nodes}: cluster=ray keeps a job on one node. "
+            "Use trainer.num_nodes=1, or cluster=slurm."
+        ]
     if not isinstance(cluster, schema.SlurmCluster):
         return []
     pairs = (

@@ -133,6 +133,8 @@ class DataSettings(Settings):
     workers: int | None = Field(ge=0, le=256)
     on_error: Literal["refuse", "skip"]
     cache: bool
+    fold: int | None = Field(ge=0)
+    folds: int = Field(ge=2, le=1000)
 
 
 class DetectionData(DataSettings):
@@ -251,7 +253,15 @@ class SlurmCluster(Settings):
     cpus_per_task: int | None = Field(ge=1)
     nodes: int | None = Field(ge=1)
     gpus_per_node: int | None = Field(ge=0)
+    requeues: int = Field(ge=0, le=1000)
     dry: bool
+
+
+class RayCluster(Settings):
+    name: Literal["ray"]
+    at_once: int = Field(ge=1, le=1024)
+    address: str | None
+    cpus_per_task: int | None = Field(ge=1)
 
 
 class Search(Settings):
@@ -285,7 +295,7 @@ class Export(Settings):
 
 AnyBackbone = Annotated[ScaledBackbone | TimmBackbone, Discriminator("name")]
 AnyFeatureNetwork = Annotated[BiFPN | NoFeatureNetwork, Discriminator("name")]
-AnyCluster = Annotated[LocalCluster | JoblibCluster | SlurmCluster, Discriminator("name")]
+AnyCluster = Annotated[LocalCluster | JoblibCluster | SlurmCluster | RayCluster, Discriminator("name")]
 AnyHead = Annotated[DetectionHead | ClassifierHead, Discriminator("name")]
 AnyData = Annotated[DigitScenes | Coco | Voc | Digits | ImageFolder | Cifar10 | ImageNet, Discriminator("name")]
 

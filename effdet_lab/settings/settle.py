@@ -55,6 +55,10 @@ def settle_sweep(settings: Mapping[str, Any]) -> SweepSpec:
 
 
 def _cluster(cluster: schema.AnyCluster) -> ClusterSpec:
+    if isinstance(cluster, schema.RayCluster):
+        return ClusterSpec(
+            cluster.name, cluster.at_once, cpus_per_task=cluster.cpus_per_task or 0, address=cluster.address or ""
+        )
     if not isinstance(cluster, schema.SlurmCluster):
         return ClusterSpec(cluster.name, cluster.at_once or 0)
     return ClusterSpec(
@@ -65,6 +69,7 @@ def _cluster(cluster: schema.AnyCluster) -> ClusterSpec:
         hours=cluster.hours,
         memory_gb=cluster.memory_gb or 0.0,
         cpus_per_task=cluster.cpus_per_task or 0,
+        requeues=cluster.requeues,
         dry=cluster.dry,
     )
 
@@ -247,6 +252,8 @@ def _data(experiment: schema.Experiment) -> settled.DataSpec:
         cache=data.cache,
         crop_fraction=(data.crop_fraction or CROP_FRACTION) if classifies else 1.0,
         interpolation=(data.interpolation or INTERPOLATION) if classifies else "bilinear",
+        fold=-1 if data.fold is None else data.fold,
+        folds=data.folds,
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from effdet_lab.report.sweep import write_sweep_report
 from effdet_lab.run.folder import claimed, read_spec, write_spec
-from effdet_lab.run.jobs import Searched, Sweep, is_search, search, spec_of, sweep_to_resume
+from effdet_lab.run.jobs import Searched, Sweep, how_to_resume, is_search, search, spec_of, sweep_folder
 from effdet_lab.spec import ExperimentSpec, TrainerSpec, is_detector
 from effdet_lab.sweep_spec import SweepSpec
 from effdet_lab.sweeps.candidates import Candidates, Listed
@@ -43,14 +43,15 @@ def run_search(searched: Searched, overrides: Sequence[str]) -> int:
 
 def resume_sweep(overrides: Sequence[str]) -> int:
     """Run what has not finished: what waits, was interrupted, killed, or failed. What is done is not touched."""
-    folder, spec = sweep_to_resume(overrides)
+    folder = sweep_folder(overrides)
     ledger = read_ledger(folder)
+    spec = how_to_resume(ledger.overrides, overrides)
     searched = search([*ledger.overrides, *overrides], folder) if is_search(ledger.overrides) else None
     with held(folder):  # not while somebody drives it
         for entry in ledger.entries:
-            if entry.state not in ("done", "stopped"):
+            if entry.state in ("failed", "refused", "interrupted"):
                 ledger.entries[entry.number] = dataclasses.replace(entry, state="waiting")
-    left = sum(entry.state == "waiting" for entry in ledger.entries)
+    left = sum(entry.state in ("waiting", "running") for entry in ledger.entries)
     print(f"{folder}: {left} of {len(ledger.entries)} jobs have not finished.", flush=True)
     if searched is not None:
         return _drive(ledger, searched.spec, spec_of(searched.base, {}).trainer, searched.base)
@@ -66,12 +67,12 @@ def show_status(folder: Path) -> None:
 
 def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searched: Sequence[str] | None = None) -> int:
     if trainer is None:
-        waiting = next(entry.number for entry in ledger.entries if entry.state == "waiting")
+        waiting = next(entry.number for entry in ledger.entries if entry.state in ("waiting", "running"))
         trainer = read_spec(ledger.job_folder(waiting)).trainer
     engine = _engine(spec, trainer)
     interrupted = False
     total = spec.search.trials if searched is not None else len(ledger.entries)
-    with held(ledger.folder), teller(ledger, total, at_once=engine.slots) as tell:
+    with held(ledger.folder), teller(ledger, total, aloud=engine.is_aloud) as tell:
         ledger.write()
         try:
             candidates = Listed() if searched is None else _search(ledger, spec, searched)
@@ -88,6 +89,8 @@ def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searche
     if best is not None:
         print(f"Best is job {best.number}: python run.py {' '.join(map(shlex.quote, best.overrides))}")
     if interrupted:
+        if engine.on_interrupt == "leave":
+            print("The jobs in the queue stay there; scancel takes one away.")
         print(f"Go on with it: python run.py sweep=resume hydra.sweep.dir={ledger.folder}")
         return INTERRUPTED
     return 0 if all(entry.state in ("done", "stopped") for entry in ledger.entries) else FAILED
@@ -101,6 +104,7 @@ def _search(ledger: Ledger, spec: SweepSpec, base: Sequence[str]) -> Candidates:
 
 
 def _engine(spec: SweepSpec, trainer: TrainerSpec) -> Engine:
+    """Each engine's library is an extra, and imported when it is asked for."""
     match spec.cluster.name:
         case "joblib":
             from effdet_lab.sweeps.engines.with_joblib import JoblibEngine
@@ -110,6 +114,10 @@ def _engine(spec: SweepSpec, trainer: TrainerSpec) -> Engine:
             from effdet_lab.sweeps.engines.slurm import SlurmEngine
 
             return SlurmEngine(spec.cluster)
+        case "ray":
+            from effdet_lab.sweeps.engines.with_ray import RayEngine
+
+            return RayEngine(spec.cluster)
         case _:
             return LocalEngine(trainer, spec.cluster.at_once or None)
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +32,11 @@ class Running(NamedTuple):
 def drive(ledger: Ledger, candidates: Candidates, engine: Engine, *, retries: int, tell: Teller) -> None:
     """Run until no candidate is left; `tell` hears of every change of state.
 
-    Raises: KeyboardInterrupt after the running jobs have ended, when the user asks for an end.
+    Jobs that an earlier process started and that still run are watched on; others of its jobs wait for another attempt.
+
+    Raises: KeyboardInterrupt when the user asks for an end, after what runs here has ended.
     """
-    running: dict[int, Running] = {}
+    running = _left_by_another(ledger, engine)
     try:
         while True:
             while len(running) < engine.slots:
@@ -54,17 +57,36 @@ def drive(ledger: Ledger, candidates: Candidates, engine: Engine, *, retries: in
                         candidates.tell(ledger.entries[number])
                     tell(ledger, ledger.entries[number])
     except KeyboardInterrupt:
-        # The jobs heard it too, and may still be writing their checkpoints.
+        if engine.on_interrupt == "leave":
+            running.clear()
         for number, job in running.items():
-            while not job.handle.ended():
+            if engine.on_interrupt == "kill":
+                job.handle.kill()
+            while not job.handle.ended():  # one that heard it may still be writing its checkpoint
                 time.sleep(LOOK_EVERY)
             _conclude(ledger, number, job, retries=0)
+            if engine.on_interrupt == "kill" and ledger.entries[number].state == "failed":
+                ledger.change(number, state="interrupted")
         raise
     finally:
         for job in running.values():
             if not job.handle.ended():
                 job.handle.kill()
         engine.close()
+
+
+def _left_by_another(ledger: Ledger, engine: Engine) -> dict[int, Running]:
+    found = {}
+    for entry in ledger.entries:
+        if entry.state == "running":
+            attempt = entry.attempts[-1]
+            handle = engine.rejoin(ledger.job_folder(entry.number), attempt.handle)
+            if handle is None:
+                ledger.change(entry.number, state="waiting")
+            else:
+                ago = time.time() - datetime.fromisoformat(attempt.started).timestamp()
+                found[entry.number] = Running(handle, time.monotonic() - ago, 0)
+    return found
 
 
 def _next(ledger: Ledger, candidates: Candidates) -> Entry | None:
@@ -84,6 +106,8 @@ def _start(ledger: Ledger, entry: Entry, engine: Engine) -> Running:
     now = datetime.now().isoformat(timespec="seconds")
     ledger.change(entry.number, state="running", attempts=(*entry.attempts, Attempt(now)))
     handle = engine.start(ledger.job_folder(entry.number))
+    if handle.name:
+        ledger.change(entry.number, attempts=(*entry.attempts, Attempt(now, handle=handle.name)))
     return Running(handle, time.monotonic(), 0)
 
 
@@ -103,7 +127,8 @@ def _conclude(ledger: Ledger, number: int, job: Running, retries: int) -> None:
     outcome = read_outcome(folder)
     seconds = round(time.monotonic() - job.started, 1)
     retry = again(read_spec(folder), outcome) if len(entry.attempts) <= retries else None
-    attempt = Attempt(entry.attempts[-1].started, outcome.kind, seconds, outcome.message, retry.change if retry else "")
+    change = retry.change if retry else ""
+    attempt = replace(entry.attempts[-1], kind=outcome.kind, seconds=seconds, message=outcome.message, change=change)
     if retry is not None:
         write_spec(folder, retry.spec)
     state: State = "waiting" if retry else STATES.get(outcome.kind, "failed")

@@ -30,6 +30,7 @@ class Attempt:
     seconds: float = 0.0
     message: str = ""
     change: str = ""  # what the next attempt does otherwise
+    handle: str = ""  # what the engine finds it by
 
 
 @dataclass(frozen=True)

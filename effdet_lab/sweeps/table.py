@@ -28,7 +28,8 @@ def varied(entries: Sequence[Entry]) -> list[str]:
 
 def typed(entry: Entry) -> dict[str, str]:
     """A job's overrides by setting."""
-    return dict(text.partition("=")[::2] for text in entry.overrides)
+    parts = (text.partition("=") for text in entry.overrides)
+    return {setting: value for setting, _, value in parts}
 
 
 def best_of(entries: Sequence[Entry]) -> Entry | None:

@@ -15,10 +15,10 @@ from effdet_lab.sweeps.table import SHOWN, write_csv
 
 
 @contextmanager
-def teller(ledger: Ledger, total: int, *, at_once: int) -> Iterator[Teller]:
-    """Called with every change. One job at a time speaks for itself; several are told about in the table."""
+def teller(ledger: Ledger, total: int, *, aloud: bool) -> Iterator[Teller]:
+    """Called with every change. Jobs that are `aloud` speak for themselves; others are told about in the table."""
     console = Console()
-    if at_once > 1 and console.is_terminal:
+    if not aloud and console.is_terminal:
         with Live(get_renderable=lambda: status_table(ledger), console=console, refresh_per_second=1) as live:
 
             def change(ledger: Ledger, entry: Entry) -> None:
@@ -35,8 +35,8 @@ def teller(ledger: Ledger, total: int, *, at_once: int) -> Iterator[Teller]:
             again = f", attempt {len(entry.attempts)}" if len(entry.attempts) > 1 else ""
             of = f" of {total}" if total else ""
             print(f"\n== job {entry.number + 1}{of}{again}: {' '.join(entry.overrides)}", flush=True)
-        elif at_once > 1 or entry.state in ("waiting", "failed"):
-            print(_ended(ledger, entry, with_cause=at_once > 1), flush=True)
+        elif not aloud or entry.state in ("waiting", "failed"):
+            print(_ended(ledger, entry, with_cause=not aloud), flush=True)
         sys.stdout.flush()
 
     yield say

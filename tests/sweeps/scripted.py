@@ -10,6 +10,7 @@ from tiny import tiny_classifier
 from effdet_lab.run.folder import read_spec
 from effdet_lab.run.outcome import Outcome, write_outcome
 from effdet_lab.spec import ExperimentSpec
+from effdet_lab.sweeps.engines import OnInterrupt
 from effdet_lab.sweeps.ledger import Ledger
 
 Script = Callable[[Path, ExperimentSpec, int], Outcome | None]
@@ -32,8 +33,8 @@ def ledger_of(folder: Path, specs: Sequence[ExperimentSpec]) -> Ledger:
 
 
 class Handle:
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
+    def __init__(self, looks: int, name: str = "") -> None:
+        self.looks, self.name = looks, name
         self.killed = False
 
     def ended(self) -> bool:
@@ -47,8 +48,12 @@ class Handle:
 class ScriptedEngine:
     """Writes what the script says of each attempt; None: the process died without a word."""
 
-    def __init__(self, script: Script, slots: int = 1, looks: int = 1) -> None:
-        self.script, self.slots, self.looks = script, slots, looks
+    is_aloud = False
+
+    def __init__(
+        self, script: Script, slots: int = 1, looks: int = 1, on_interrupt: OnInterrupt = "hear", name: str = ""
+    ) -> None:
+        self.script, self.slots, self.looks, self.on_interrupt, self.name = script, slots, looks, on_interrupt, name
         self.started: list[tuple[int, ExperimentSpec]] = []
         self.handles: list[Handle] = []
         self.closed = False
@@ -64,8 +69,11 @@ class ScriptedEngine:
             write_outcome(folder, outcome)
             if outcome.kind == "done":
                 (folder / "metrics.json").write_text(json.dumps({"val/top1": spec.seed / 10}))
-        self.handles.append(Handle(self.looks))
+        self.handles.append(Handle(self.looks, self.name))
         return self.handles[-1]
+
+    def rejoin(self, folder: Path, name: str) -> Handle | None:
+        return Handle(self.looks, name) if name else None
 
     def close(self) -> None:
         self.closed = True

@@ -1,14 +1,16 @@
 """The loop of a sweep, with jobs that only pretend."""
 
+from datetime import datetime
+
 import pytest
 from scripted import ScriptedEngine, done, experiment, ledger_of
 
 from effdet_lab.run.folder import STOP_FILE
-from effdet_lab.run.outcome import Outcome
+from effdet_lab.run.outcome import Outcome, write_outcome
 from effdet_lab.sweeps import driver
 from effdet_lab.sweeps.candidates import Candidate, Listed
 from effdet_lab.sweeps.driver import drive
-from effdet_lab.sweeps.ledger import read_ledger
+from effdet_lab.sweeps.ledger import Attempt, read_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +163,50 @@ def test_a_defect_of_the_driver_kills_what_it_started(tmp_path):
     with pytest.raises(ValueError, match="broken"):
         run(ledger_of(tmp_path, [experiment()]), engine, Broken())
     assert engine.handles[0].killed
+
+
+def left_running(tmp_path, handle):
+    """A ledger whose driver was killed while job 0 ran."""
+    ledger = ledger_of(tmp_path, [experiment(0), experiment(1)])
+    attempt = Attempt(datetime.now().isoformat(timespec="seconds"), handle=handle)
+    ledger.change(0, state="running", attempts=(attempt,))
+    return read_ledger(tmp_path)
+
+
+def test_a_job_that_runs_on_without_its_sweep_is_watched_and_not_started_again(tmp_path):
+    ledger = left_running(tmp_path, "4711")
+    done(ledger.job_folder(0), experiment(0), 1)
+    write_outcome(ledger.job_folder(0), Outcome("done"))
+    engine = ScriptedEngine(done, name="4712")
+    run(ledger, engine)
+    assert [number for number, _ in engine.started] == [1]
+    entries = read_ledger(tmp_path).entries
+    assert [[attempt.handle for attempt in entry.attempts] for entry in entries] == [["4711"], ["4712"]]
+    assert [entry.state for entry in entries] == ["done", "done"]
+
+
+def test_a_job_that_ended_with_its_sweep_is_started_again(tmp_path):
+    ledger = left_running(tmp_path, "")
+    engine = ScriptedEngine(done)
+    run(ledger, engine)
+    assert [number for number, _ in engine.started] == [0, 1]
+    assert len(ledger.entries[0].attempts) == 2
+
+
+class Interrupting(Listed):
+    def watch(self, entry, epoch, metrics):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("on_interrupt", "state", "killed"),
+    [("hear", "failed", False), ("kill", "interrupted", True), ("leave", "running", False)],
+)
+def test_an_interrupt_ends_what_runs_here_and_leaves_what_runs_elsewhere(tmp_path, on_interrupt, state, killed):
+    ledger = ledger_of(tmp_path, [experiment(0)])
+    (ledger.job_folder(0) / "metrics.csv").write_text("epoch,val/top1\n1,0.5\n")
+    engine = ScriptedEngine(lambda *_: None, looks=3, on_interrupt=on_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(ledger, engine, Interrupting())
+    assert ledger.entries[0].state == state
+    assert engine.handles[0].killed is killed

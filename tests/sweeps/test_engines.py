@@ -11,6 +11,7 @@ from scripted import experiment, ledger_of
 
 import effdet_lab
 from effdet_lab.errors import ConfigError, MachineError
+from effdet_lab.run.jobs import how_to_resume, sweep
 from effdet_lab.settings.compose import compose_config, sweep_of
 from effdet_lab.sweep_spec import ClusterSpec
 from effdet_lab.sweeps.engines.gpus import free_gpus
@@ -131,3 +132,59 @@ def test_without_submitit_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(MachineError, match=re.escape("pip install 'effdet-lab[slurm]'")):
         SlurmEngine(ClusterSpec("slurm", 4))
+
+
+def test_a_sweep_for_a_cluster_does_not_ask_for_this_machines_gpus():
+    typed = ["trainer.gpus=8", "data.batch_size=64", "cluster=slurm"]
+    asked = sweep(typed)
+    assert asked.jobs[0].spec.trainer.gpus == 8
+    nodes = sweep([*typed, "trainer.num_nodes=2"])
+    assert nodes.jobs[0].spec.trainer.world_size == 16
+    with pytest.raises(ConfigError, match=r"trainer.gpus=8: this machine has"):
+        sweep([*typed, "cluster.dry=true"])
+
+
+def test_a_resumed_sweep_runs_where_it_ran_unless_another_place_is_named():
+    before = ["seed=0,1", "cluster=slurm", "cluster.partition=a", "cluster.hours=3"]
+    same = how_to_resume(before, ["sweep=resume"]).cluster
+    assert (same.name, same.partition, same.hours) == ("slurm", "a", 3.0)
+    longer = how_to_resume(before, ["sweep=resume", "cluster.hours=9"]).cluster
+    assert (longer.partition, longer.hours) == ("a", 9.0)
+    assert how_to_resume(before, ["sweep=resume", "cluster=local"]).cluster.name == "local"
+
+
+def test_a_rank_of_slurms_goes_back_into_the_queue_as_itself():
+    pytest.importorskip("submitit")
+    from effdet_lab.sweeps.engines.slurm import Rank
+
+    rank = Rank()
+    again = rank.checkpoint("FOLDER")
+    assert again.function is rank
+    assert again.args == ("FOLDER",)
+
+
+def test_ray_is_asked_for_what_the_job_has():
+    from effdet_lab.sweeps.engines.with_ray import resources
+
+    eight = effdet_lab.compose("trainer.gpus=8", "data.batch_size=64")
+    assert resources(eight, ClusterSpec("ray", 4, cpus_per_task=6)) == {
+        "num_gpus": 8,
+        "num_cpus": 48,
+        "max_retries": 0,
+    }
+    two = effdet_lab.compose("trainer.processes=2")
+    assert resources(two, ClusterSpec("ray", 4)) == {"num_gpus": 0, "num_cpus": 2, "max_retries": 0}
+
+
+def test_ray_keeps_a_job_on_one_node():
+    typed = ["cluster=ray", "trainer.num_nodes=2", "trainer.gpus=1", "data.batch_size=16"]
+    with pytest.raises(ConfigError, match=r"trainer.num_nodes=2: cluster=ray keeps a job on one node"):
+        sweep_of(compose_config(typed))
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    from effdet_lab.sweeps.engines.with_ray import RayEngine
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MachineError, match=re.escape("pip install 'effdet-lab[ray]'")):
+        RayEngine(ClusterSpec("ray", 4))

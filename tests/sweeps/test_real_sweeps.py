@@ -215,13 +215,13 @@ def test_several_jobs_at_a_time_write_their_words_into_their_folders(tmp_path):
 def test_every_engine_measures_the_same(tmp_path):
     """One thread each, so that sums are taken in the same order."""
     measured = {}
-    for name, more in {"local": [], "joblib": [], "slurm": ["cluster.dry=true"]}.items():
+    for name, more in {"local": [], "joblib": [], "slurm": ["cluster.dry=true"], "ray": []}.items():
         settings = [f"cluster={name}", "cluster.at_once=2", *more, f"hydra.sweep.dir={name}"]
         process = start("-m", "seed=1", *TINY, "trainer=smoke", *settings, cwd=tmp_path)
         assert process.wait(240) == 0, said(tmp_path)
         assert states(tmp_path / name) == ["done"]
         measured[name] = json.loads((tmp_path / name / "0" / "metrics.json").read_text())
-    assert measured["joblib"] == measured["slurm"] == measured["local"]
+    assert measured["ray"] == measured["joblib"] == measured["slurm"] == measured["local"]
 
 
 def test_torchruns_ranks_share_one_folder(tmp_path):

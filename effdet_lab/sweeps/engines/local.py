@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from effdet_lab.run.kin import child_environment, die_with_maker
 from effdet_lab.spec import TrainerSpec
-from effdet_lab.sweeps.engines import Handle
+from effdet_lab.sweeps.engines import Handle, OnInterrupt
 from effdet_lab.sweeps.engines.gpus import free_gpus
 from effdet_lab.sweeps.engines.processes import CONSOLE
 
@@ -37,11 +37,14 @@ class LocalEngine:
     instead of several. CUDA does not survive a fork, so that jobs on GPUs start from nothing.
     """
 
+    on_interrupt: OnInterrupt = "hear"
+
     def __init__(self, trainer: TrainerSpec, at_once: int | None) -> None:
         self.trainer = trainer
         devices = free_gpus() if trainer.gpus else []
         self.slots = at_once or max(1, len(devices) // trainer.gpus if trainer.gpus else 1)
         self.free = shares(devices, trainer.gpus, self.slots, os.cpu_count() or 1)
+        self.is_aloud = self.slots == 1
         self.context = None
         if sys.platform == "linux" and not trainer.gpus:
             self.context = multiprocessing.get_context("forkserver")
@@ -49,13 +52,16 @@ class LocalEngine:
 
     def start(self, folder: Path) -> Handle:
         share = self.free.pop()
-        console = folder / CONSOLE if self.slots > 1 else None
+        console = None if self.is_aloud else folder / CONSOLE
         if self.context is None:
             spawned = _spawn(folder, share, console)
             return _Started(self, share, spawned, lambda: spawned.poll() is None)
         forked = self.context.Process(target=_run_forked, args=(folder, share, console))
         forked.start()
         return _Started(self, share, forked, forked.is_alive)
+
+    def rejoin(self, folder: Path, name: str) -> None:
+        """A job ends with the sweep that started it."""
 
     def close(self) -> None:
         """Nothing outlives its jobs."""
@@ -73,6 +79,8 @@ def shares(devices: list[str], gpus: int, slots: int, cores: int) -> list[Share]
 
 class _Started:
     """A process and its share, which it gives back when it ends."""
+
+    name = ""
 
     def __init__(
         self, engine: LocalEngine, share: Share, process: subprocess.Popen | BaseProcess, is_alive: Callable[[], bool]

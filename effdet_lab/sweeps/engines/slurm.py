@@ -1,5 +1,6 @@
 """A Slurm cluster, through submitit: one Slurm job for each job of the sweep, one task for each rank."""
 
+import logging
 import math
 import os
 import shutil
@@ -10,7 +11,7 @@ from effdet_lab.errors import MachineError
 from effdet_lab.run.folder import read_spec
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.sweep_spec import ClusterSpec
-from effdet_lab.sweeps.engines import Handle
+from effdet_lab.sweeps.engines import Handle, OnInterrupt
 from effdet_lab.sweeps.engines.processes import run_in_a_process
 
 LOGS = "slurm"  # in the job's folder
@@ -42,6 +43,8 @@ def resources(spec: ExperimentSpec, cluster: ClusterSpec) -> dict[str, Any]:
 class SlurmEngine:
     """Jobs in Slurm's queue, or, dry, in processes of submitit's on this machine."""
 
+    is_aloud = False
+
     def __init__(self, cluster: ClusterSpec) -> None:
         try:
             import submitit
@@ -50,6 +53,8 @@ class SlurmEngine:
                 "cluster=slurm: submitit is not installed. Install it with pip install 'effdet-lab[slurm]'."
             ) from None
         self.submitit, self.cluster, self.slots = submitit, cluster, cluster.at_once
+        self.on_interrupt: OnInterrupt = "kill" if cluster.dry else "leave"
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look where Slurm keeps no accounts
         if not cluster.dry and shutil.which("srun") is None:
             raise MachineError(
                 "cluster=slurm: there is no Slurm here (no srun). Use cluster.dry=true, or cluster=local."
@@ -59,24 +64,41 @@ class SlurmEngine:
         if self.cluster.dry:
             executor = self.submitit.LocalExecutor(folder / LOGS)
             executor.update_parameters(timeout_min=math.ceil(self.cluster.hours * 60))
-            return _Submitted(executor.submit(run_in_a_process, str(folder)))
-        executor = self.submitit.SlurmExecutor(folder / LOGS)
+            return _Submitted(executor.submit(run_in_a_process, str(folder)), stays=False)
+        executor = self.submitit.SlurmExecutor(folder / LOGS, max_num_timeout=self.cluster.requeues)
         executor.update_parameters(**resources(read_spec(folder), self.cluster))
-        return _Submitted(executor.submit(run_rank, str(folder)))
+        return _Submitted(executor.submit(Rank(), str(folder.absolute())))
+
+    def rejoin(self, folder: Path, name: str) -> Handle | None:
+        """Slurm does not care who is watching."""
+        return _Submitted(self.submitit.SlurmJob(folder / LOGS, name)) if name else None
 
     def close(self) -> None:
-        """What is in the queue stays there: sweep=resume finds what became of it."""
+        """What is in the queue stays there."""
 
 
 class _Submitted:
-    def __init__(self, job: Any) -> None:
-        self.job = job
+    def __init__(self, job: Any, stays: bool = True) -> None:
+        self.job, self.name = job, job.job_id if stays else ""
 
     def ended(self) -> bool:
         return self.job.done()
 
     def kill(self) -> None:
         self.job.cancel(check=False)
+
+
+class Rank:
+    """`run_rank`, for a queue that may take the nodes back before it is done."""
+
+    def __call__(self, folder: str) -> int:
+        return run_rank(folder)
+
+    def checkpoint(self, folder: str) -> Any:
+        """Before the job's time is over, or for a more urgent job: back into the queue, to go on from last.ckpt."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, folder)
 
 
 def run_rank(folder: str) -> int:
