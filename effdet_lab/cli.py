@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effdet_lab.run.job import exit_code, run_job
-from effdet_lab.run.jobs import Job, is_search, search, single, sweep, sweep_folder
+from effdet_lab.run.jobs import Job, is_search, search, single, spec_of, sweep, sweep_folder
 from effdet_lab.run.outside import agreed_folder
 from effdet_lab.run.ranks import is_first, started_outside
 
@@ -41,9 +41,7 @@ def _obey(arguments: Sequence[str]) -> None:
         _leave_with(resume_sweep(overrides))
         return
     if is_search(overrides):
-        from effdet_lab.sweeps.command import run_search
-
-        _leave_with(run_search(search(overrides), overrides))
+        _search(overrides)
         return
     if len(overrides) == len(arguments):
         job = single(overrides)
@@ -69,6 +67,20 @@ def _obey(arguments: Sequence[str]) -> None:
     from effdet_lab.sweeps.command import run_sweep
 
     _leave_with(run_sweep(jobs, overrides))
+
+
+def _search(overrides: Sequence[str]) -> None:
+    """Here, or by W&B's server and its agents."""
+    searched = search(overrides)
+    if searched.spec.search.agent == "wandb":
+        from effdet_lab.tracking.agent import hand_over
+
+        shared = spec_of(searched.base, {})
+        print("\n".join(hand_over(shared, searched.spec.search, searched.folder, program=sys.argv[0])))
+        return
+    from effdet_lab.sweeps.command import run_search
+
+    _leave_with(run_search(searched, overrides))
 
 
 def _folder(job: Job, overrides: Sequence[str]) -> Path:

@@ -55,12 +55,13 @@ class SearchSpec:
     name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
     trials: int
     metric: str  # empty: the one that decides which weights are best
-    against: Literal["", "parameters", "multiply_adds"]
+    against: Literal["", "parameters", "multiply_adds", "latency_ms"]
     prune: Literal["none", "asha", "hyperband", "median"]
     seed: int
     storage: str  # empty: a file in the sweep's folder
     warm_start: tuple[str, ...]
     space: tuple[Dimension, ...]
+    agent: Literal["optuna", "wandb"] = "optuna"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from effdet_lab.data.classes import ids_for, labels_of
 from effdet_lab.data.coco import coco_categories, read_coco
 from effdet_lab.data.digit_scenes import draw_scenes
 from effdet_lab.data.digits import read_digits
-from effdet_lab.data.folds import held_out
 from effdet_lab.data.folder import folder_classes, read_folder
+from effdet_lab.data.folds import held_out
 from effdet_lab.data.pictures import check_pictures
 from effdet_lab.data.places import Place, Split, locate, splits_of
 from effdet_lab.data.splits import R, Records
@@ -87,7 +87,7 @@ def name_classes(spec: ExperimentSpec) -> ExperimentSpec:
 
 
 def open_split(spec: ExperimentSpec, split: Split) -> Records:
-    """One split with the experiment's classes and the sizes its files have; with `data.fold` a part of the training one.
+    """One split, or a fold of the training one, with the experiment's classes and the sizes its files have.
 
     Raises: DataError with what is missing or wrong; with `data.on_error=skip` broken pictures are left out.
     """

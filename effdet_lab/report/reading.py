@@ -30,6 +30,7 @@ class Costs:
 
     parameters: float | None
     multiply_adds: float | None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _metrics(text: str) -> Mapping[str, float]:
 
 def _costs(text: str) -> Costs:
     values = json.loads(text)
-    return Costs(*(parsed(values.get(name)) for name in ("parameters", "multiply_adds")))
+    return Costs(*(parsed(values.get(name)) for name in ("parameters", "multiply_adds", "latency_ms")))
 
 
 def _table(text: str) -> list[dict[str, str]]:

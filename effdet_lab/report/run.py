@@ -112,6 +112,8 @@ def _headline(run: RunFolder) -> Html | None:
         pairs.append(("parameters", count(run.costs.parameters), None))
     if run.costs.multiply_adds is not None:
         pairs.append(("multiply-adds", count(run.costs.multiply_adds), "one picture"))
+    if run.costs.latency_ms is not None:
+        pairs.append(("milliseconds", f"{run.costs.latency_ms:.3g}", "one picture"))
     return tiles(pairs)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000  # of a bootstrap
+THIRDS = 3
 
 
 def mean(values: Sequence[float]) -> float:
@@ -65,6 +66,19 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
         if not front or points[index][1] > points[front[-1]][1]:
             front.append(index)
     return front
+
+
+def levels_of(texts: Sequence[str], numbers: Sequence[float | None]) -> list[Hashable]:
+    """The values of one setting as levels; numbers of which hardly any comes twice are grouped into thirds.
+
+    >>> levels_of(["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    [0, 0, 1, 1, 2, 2]
+    """
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(texts) or len(set(texts)) <= len(texts) / 2 or len(texts) < 2 * THIRDS:
+        return list(texts)
+    bounds = np.quantile(known, [part / THIRDS for part in range(1, THIRDS)])
+    return np.searchsorted(bounds, known, side="right").tolist()
 
 
 def eta_squared(levels: Sequence[Hashable], values: Sequence[float]) -> float | None:

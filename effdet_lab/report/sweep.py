@@ -29,16 +29,18 @@ from effdet_lab.report.reading import (
     main_metric,
     read_sweep,
 )
-from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, mean, pareto_front
+from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, levels_of, mean, pareto_front
 from effdet_lab.report.wording import NOTHING, count, day, decimal, duration, parsed, plural, short
 
 BESIDE = ("val/map_50", "val/top5", "val/loss")  # columns of the ranking
 LONG = 20  # rows beyond which a table scrolls
 DRAWN = 150  # points of a curve among many
 NAMED = 14  # points beyond which a chart names none but the front's
+LATENCY = "milliseconds a picture"
 COSTS: dict[str, Callable[[SweepJob], float | None]] = {
     "parameters": lambda job: job.run.costs.parameters,
     "multiply-adds": lambda job: job.run.costs.multiply_adds,
+    LATENCY: lambda job: job.run.costs.latency_ms,
     "seconds": lambda job: job.seconds,
 }
 PLUS_MINUS, PHI = "\N{PLUS-MINUS SIGN}", "\N{GREEK SMALL LETTER PHI}"
@@ -212,7 +214,13 @@ def _setting(text: str) -> Cell:
 def _cost(name: str, value: float | None) -> Cell:
     if value is None:
         return Cell(NOTHING, number=True)
-    return Cell(duration(value) if name == "seconds" else count(value), value, f"{value:g}", number=True)
+    return Cell(_said(name, value), value, f"{value:g}", number=True)
+
+
+def _said(name: str, cost: float) -> str:
+    if name == LATENCY:
+        return f"{cost:.3g} ms"
+    return duration(cost) if name == "seconds" else count(cost)
 
 
 def _scaling(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html | None:
@@ -257,7 +265,10 @@ def _costs(groups: Sequence[Group], metric: str) -> Html | None:
     figures = [figure for figure in figures if figure is not None]
     if not figures:
         return None
-    words = "The dashes are the Pareto front: whoever stands on it is beaten by nobody who costs no more."
+    words = (
+        "The dashes are the Pareto front: whoever stands on it is beaten by nobody who costs no more. Milliseconds are "
+        "each job's own measurement of one picture through its network; jobs that ran side by side disturb one another."
+    )
     return section("What it costs", paragraph(words), stack(figures))
 
 
@@ -271,7 +282,7 @@ def _cost_chart(name: str, groups: Sequence[Group], metric: str) -> Html | None:
 
     def point(index: int) -> Point:
         cost, group = known[index]
-        said = f"{duration(cost)}" if name == "seconds" else f"{count(cost)} {name}"
+        said = _said(name, cost) if name in (LATENCY, "seconds") else f"{count(cost)} {name}"
         return _point(cost, group, metric, said, named=index in front or len(known) <= NAMED)
 
     order = [*front, *(index for index in range(len(known)) if index not in front)]  # the front is named first
@@ -287,13 +298,14 @@ def _cost_chart(name: str, groups: Sequence[Group], metric: str) -> Html | None:
 def _importance(sweep: SweepFolder, metric: str) -> Html | None:
     measured = [job for job in sweep.jobs if metric in job.metrics]
     values = [job.metrics[metric] for job in measured]
-    shares = {name: eta_squared([job.settings[name] for job in measured], values) for name in sweep.varied}
+    levels = {name: _levels(name, measured) for name in sweep.varied}
+    shares = {name: eta_squared(levels[name], values) for name in sweep.varied}
     if not any(share is not None for share in shares.values()):
         return None
     order = sorted(shares, key=lambda name: -1.0 if shares[name] is None else shares[name], reverse=True)
     rows = []
     for name in order:
-        share, levels = shares[name], len({job.settings[name] for job in measured})
+        share, number = shares[name], len({job.settings[name] for job in measured})
         drawn = (
             Cell(bar(share), share)
             if share is not None
@@ -302,17 +314,22 @@ def _importance(sweep: SweepFolder, metric: str) -> Html | None:
         rows.append(
             [
                 tag("code", name),
-                Cell(levels, levels, number=True),
+                Cell(number, number, number=True),
                 Cell(NOTHING if share is None else f"{share:.3f}", share, number=True),
                 drawn,
             ]
         )
     words = (
         f"Main-effect eta squared: the share of the variance of {metric} over all measured jobs that grouping them by "
-        "this one setting explains. Chance alone explains some, the more so the more values a setting has; what "
-        "settings do only together is in none of them."
+        "this one setting explains; numbers that hardly ever come twice are grouped into thirds. Chance alone explains "
+        "some, the more so the more values a setting has; what settings do only together is in none of them."
     )
     return section("What mattered", paragraph(words), table(["setting", "values", "eta squared", ""], rows))
+
+
+def _levels(name: str, jobs: Sequence[SweepJob]) -> list[Hashable]:
+    texts = [job.settings[name] for job in jobs]
+    return levels_of(texts, [parsed(text) for text in texts])
 
 
 def _curves(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html | None:

@@ -15,10 +15,11 @@ from effdet_lab.models.build import build_model
 from effdet_lab.models.counting import count
 from effdet_lab.report.run import write_run_report
 from effdet_lab.run.export import export
+from effdet_lab.run.latency import latency_ms
 from effdet_lab.run.machine import pictures_of
 from effdet_lab.run.next import next_command
 from effdet_lab.run.ranks import is_first
-from effdet_lab.run.record import write_costs, write_metrics
+from effdet_lab.run.record import Costs, write_costs, write_metrics
 from effdet_lab.run.results import (
     draw_classes,
     draw_detections,
@@ -164,9 +165,9 @@ def _judge(
 ) -> dict[str, float]:
     """Metrics, predictions and pictures of a validation split."""
     if is_first():
-        costs = count(task.model, spec.model.input.image_size)["total"]
+        costs = _costs(spec, task.model)
         write_costs(folder, costs)
-        log_cost(logger, *costs)
+        log_cost(logger, costs._asdict())
     evaluator: Trainer = build_evaluator(spec, folder, logger)
     with torch.inference_mode():
         evaluator.validate(task, datamodule=data, verbose=False)
@@ -184,6 +185,12 @@ def _judge(
         save_pictures(folder, pictures, names)
         log_predictions(logger, records, predictions, indices, pictures)
     return _metrics(evaluator, "val/")
+
+
+def _costs(spec: ExperimentSpec, model: nn.Module) -> Costs:
+    size = spec.model.input.image_size
+    counted = count(model, size)["total"]
+    return Costs(*counted, latency_ms(model, size, torch.device("cuda" if spec.trainer.gpus else "cpu")))
 
 
 def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:

@@ -11,13 +11,13 @@ from effdet_lab.errors import Refusal
 from effdet_lab.run.folder import read_spec, write_spec
 from effdet_lab.run.kin import die_with_parent
 from effdet_lab.run.memory import keep_freed_memory
-from effdet_lab.run.outcome import recorded
+from effdet_lab.run.outcome import recorded, was_terminated
 from effdet_lab.run.outside import announce, wait_for_first
 from effdet_lab.run.ranks import is_first, ranks, started_outside
 from effdet_lab.run.say import told
 from effdet_lab.spec import ExperimentSpec
 
-DONE, REFUSED, INTERRUPTED = 0, 2, 130
+DONE, REFUSED, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 MEASURED = ("metrics.csv", "metrics.json", "checkpoints")
 
 
@@ -74,13 +74,15 @@ def exit_code(action: Callable[[], object]) -> int:
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning ends so
             return _interrupted()
+        if was_terminated(stop):
+            return _interrupted(TERMINATED)
         raise
     return DONE
 
 
-def _interrupted() -> int:
+def _interrupted(code: int = INTERRUPTED) -> int:
     print("Interrupted. What the last checkpoint holds is kept.", file=sys.stderr)
-    return INTERRUPTED
+    return code
 
 
 if __name__ == "__main__":

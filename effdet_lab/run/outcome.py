@@ -54,11 +54,18 @@ def kind_of(error: BaseException) -> Kind:
         return "refused"
     if isinstance(error, KeyboardInterrupt) or isinstance(getattr(error, "__context__", None), KeyboardInterrupt):
         return "interrupted"
+    if was_terminated(error):
+        return "interrupted"
     if isinstance(error, LostRank):
         return "lost"
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "out_of_memory"
     return "error"
+
+
+def was_terminated(error: BaseException) -> bool:
+    """Whether Lightning heard SIGTERM; its exception is told by its name, for Lightning takes seconds to import."""
+    return type(error).__name__ == "SIGTERMException"
 
 
 def write_outcome(folder: Path, outcome: Outcome, rank: int = 0) -> None:

@@ -19,6 +19,14 @@ COSTS = "costs.json"
 Row = dict[str, str]
 
 
+class Costs(NamedTuple):
+    """What one picture costs."""
+
+    parameters: int
+    multiply_adds: int
+    latency_ms: float
+
+
 def epoch_metrics(trainer: Trainer, evaluated: bool) -> dict[str, float]:
     """What this epoch measured; collective, so every process calls it.
 
@@ -80,8 +88,8 @@ def write_table(path: Path, rows: list[Row]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_costs(folder: Path, costs: NamedTuple) -> None:
-    """costs.json: parameters, and multiply-adds of one picture."""
+def write_costs(folder: Path, costs: Costs) -> None:
+    """costs.json."""
     write_text(folder / COSTS, json.dumps(costs._asdict(), indent=2) + "\n")
 
 

@@ -60,5 +60,5 @@ def quieten() -> None:
     """Libraries keep their advice to themselves; what concerns the user is said by us."""
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|torch|wandb|pydantic)\b.*")
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|lightning_fabric|torch|wandb|pydantic)\b.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -159,7 +159,7 @@ def search_problems(experiment: schema.Experiment) -> list[str]:
     if search.name == "nsga2" and search.prune != "none":
         problems.append(f"search.prune={search.prune}: of two aims none can fall behind alone. Use search.prune=none.")
     if search.name == "nsga2" and search.against is None:
-        problems.append("search.against=null: search=nsga2 weighs two aims. Use parameters or multiply_adds.")
+        problems.append("search.against=null: search=nsga2 has two aims. Use parameters, multiply_adds or latency_ms.")
     return problems
 
 

@@ -268,11 +268,12 @@ class Search(Settings):
     name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
     trials: Positive
     metric: str | None
-    against: Literal["parameters", "multiply_adds"] | None
+    against: Literal["parameters", "multiply_adds", "latency_ms"] | None
     prune: Literal["none", "asha", "hyperband", "median"]
     seed: int = Field(ge=0, lt=2**32)
     storage: str | None
     warm_start: list[str]
+    agent: Literal["optuna", "wandb"]
 
 
 class SearchDimension(Settings):

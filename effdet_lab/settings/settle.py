@@ -86,6 +86,7 @@ def _search(experiment: schema.Experiment) -> SearchSpec:
         storage=search.storage or "",
         warm_start=tuple(search.warm_start),
         space=tuple(_dimension(dimension) for dimension in experiment.space.settings),
+        agent=search.agent,
     )
 
 

@@ -1,13 +1,12 @@
-"""task=dashboard: the runs of this machine on a live page, or a workspace at W&B."""
+"""task=dashboard: the runs of this machine on a live page, or a workspace and a report at W&B."""
 
-import os
 from pathlib import Path
 
 from effdet_lab.spec import ExperimentSpec, is_detector
 
 
 def show_dashboard(spec: ExperimentSpec, outputs: Path) -> None:
-    """Until the keyboard interrupts for a page of this machine; at once for a workspace, whose address is printed.
+    """Until the keyboard interrupts for a page of this machine; at once for W&B's, whose addresses are printed.
 
     Raises: ConfigError without the extra, or without a login where one is needed.
     """
@@ -16,20 +15,11 @@ def show_dashboard(spec: ExperimentSpec, outputs: Path) -> None:
 
         serve(outputs)
         return
+    from effdet_lab.tracking.wandb_report import build_report, save_report
+    from effdet_lab.tracking.weights_and_biases import default_entity
     from effdet_lab.tracking.workspace import build_workspace, save_workspace
 
     task = "detection" if is_detector(spec) else "classification"
-    workspace = build_workspace(_entity(), spec.logger.project, task)
-    print(f"The dashboard is on {save_workspace(workspace)}")
-
-
-def _entity() -> str:
-    """Whose project it is: as W&B itself decides."""
-    from effdet_lab.tracking.weights_and_biases import has_key
-
-    named = os.environ.get("WANDB_ENTITY", "")
-    if named or not has_key():
-        return named
-    import wandb
-
-    return wandb.Api().default_entity or ""
+    place = (default_entity(), spec.logger.project, task)
+    print(f"The dashboard is on {save_workspace(build_workspace(*place))}")
+    print(f"The report is on {save_report(build_report(*place))}")

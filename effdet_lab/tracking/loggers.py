@@ -6,6 +6,7 @@ None is imported before it is asked for, and nothing waits for an answer from th
 import importlib.util
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -60,7 +61,7 @@ def finish(logger: Logger | bool = False) -> None:
         log.info("W&B stayed offline. To send this run: %s", sync_command(run))
 
 
-def log_cost(logger: Logger | bool, parameters: int, multiply_adds: int) -> None:
+def log_cost(logger: Logger | bool, costs: Mapping[str, float]) -> None:
     """What the model costs, beside its settings: the x axis of a dashboard."""
     if isinstance(logger, WandbLogger):
-        logger.experiment.config.update({"parameters": parameters, "multiply_adds": multiply_adds})
+        logger.experiment.config.update(dict(costs))

@@ -6,14 +6,15 @@ import os
 import secrets
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from pytorch_lightning.loggers import WandbLogger
 
 from effdet_lab.errors import ConfigError
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.tracking.describe import STEP, flatten, tags
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,10 @@ def has_key() -> bool:
     return False
 
 
-def start_run(spec: ExperimentSpec, folder: Path) -> WandbLogger | None:
+def start_run(spec: ExperimentSpec, folder: Path) -> "WandbLogger | None":
     """The folder's own run, begun or gone on with; None where W&B is disabled or does not start."""
     import wandb
+    from pytorch_lightning.loggers import WandbLogger  # torch comes in here, not where a sweep is only written
 
     mode = wandb_mode(spec)
     if mode == "disabled":
@@ -76,10 +78,8 @@ def start_run(spec: ExperimentSpec, folder: Path) -> WandbLogger | None:
     for mode in modes:
         try:
             run = wandb.init(
-                project=spec.logger.project,
+                **whose_run(spec, folder),
                 name=spec.name,
-                id=run_id(folder),
-                resume="allow",
                 group=spec.logger.group or None,
                 job_type=spec.task,
                 tags=tags(spec),
@@ -97,13 +97,36 @@ def start_run(spec: ExperimentSpec, folder: Path) -> WandbLogger | None:
     return None
 
 
+def whose_run(spec: ExperimentSpec, folder: Path) -> dict[str, Any]:
+    """What tells `wandb.init` which run it is: the folder's own; nothing under `wandb agent`, which has told it."""
+    drawn = drawn_run()
+    if drawn:
+        _write_id(folder, drawn)  # whoever goes on in this folder later, goes on with this run
+        return {}
+    return {"project": spec.logger.project, "id": run_id(folder), "resume": "allow"}
+
+
+def drawn_run() -> str:
+    """The id that the server gave this process's run; empty outside `wandb agent`."""
+    return os.environ.get("WANDB_RUN_ID", "") if os.environ.get("WANDB_SWEEP_ID") else ""
+
+
 def run_id(folder: Path) -> str:
     """The id of the folder's run; a resumed job goes on with it."""
     file = folder / RUN_ID
     if not file.exists() or not file.read_text(encoding="utf-8").strip():
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+        _write_id(folder, secrets.token_hex(4))
     return file.read_text(encoding="utf-8").strip()
+
+
+def default_entity() -> str:
+    """Whose project it is, as W&B itself decides; empty where nobody is logged in."""
+    named = os.environ.get("WANDB_ENTITY", "")
+    if named or not has_key():
+        return named
+    import wandb
+
+    return wandb.Api().default_entity or ""
 
 
 def define_metrics(run: Any) -> None:
@@ -121,6 +144,11 @@ def sync_command(run: Any) -> str:
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     return f"wandb sync {shlex.quote(str(folder))}/offline-run-*-{run.id}"
+
+
+def _write_id(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN_ID).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _hosts() -> tuple[str, ...]:

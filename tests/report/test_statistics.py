@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, mean, pareto_front
+from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, levels_of, mean, pareto_front
 
 finite = st.floats(-1e6, 1e6)
 
@@ -71,3 +71,21 @@ def test_a_gain_of_some_seeds_and_a_loss_of_others_is_no_clear_difference():
 
 def test_one_shared_repeat_tells_nothing():
     assert compare_repeats({0: 1.0, 1: 1.0}, {1: 0.5, 2: 0.5}) is None
+
+
+def test_numbers_that_hardly_come_twice_are_grouped_into_thirds():
+    numbers = [0.9, 0.1, 0.5, 0.2, 0.6, 0.8]
+    assert levels_of([str(number) for number in numbers], numbers) == [2, 0, 1, 0, 1, 2]
+    assert eta_squared(levels_of([str(number) for number in numbers], numbers), [3, 1, 2, 1, 2, 3]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["1", "1", "1", "2", "2", "2"], [1, 1, 1, 2, 2, 2]),  # they come often enough
+        (["1", "2", "3"], [1, 2, 3]),  # too few
+        (["a", "b", "c", "d", "e", "6"], [None, None, None, None, None, 6]),  # words
+    ],
+)
+def test_other_values_are_levels_of_their_own(texts, numbers):
+    assert levels_of(texts, numbers) == texts

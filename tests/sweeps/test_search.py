@@ -7,6 +7,7 @@ import sys
 import pytest
 from scripted import ScriptedEngine
 
+from effdet_lab.cli import main
 from effdet_lab.errors import ConfigError, MachineError
 from effdet_lab.run.jobs import is_search, search
 from effdet_lab.run.outcome import Outcome
@@ -259,3 +260,15 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "effdet_lab.sweeps.search")
     with pytest.raises(MachineError, match=r"pip install 'effdet-lab\[search\]'"):
         __import__("effdet_lab.sweeps.search")
+
+
+def test_a_search_that_is_left_to_wandb_starts_nothing_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = [*BASE[:-1], "logger.mode=offline", "search=tpe", "search.agent=wandb", "hydra.sweep.dir=sweep"]
+    typed += ["optim.learning_rate=interval(0.001,0.1)"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *typed])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["wandb_sweep.yaml"]
+    assert "wandb sweep sweep/wandb_sweep.yaml" in capsys.readouterr().out

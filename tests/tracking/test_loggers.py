@@ -84,7 +84,7 @@ def two_jobs(nobody_for_long, tmp_path_factory):
         for step, (loss, score) in enumerate(zip(losses, maps, strict=True), start=1):
             logger.log_metrics({"step/loss": loss, "train/loss": loss, "val/loss": loss}, step=step)
             logger.log_metrics({"val/map": score, "val/map_50": score}, step=step)
-        log_cost(logger, parameters=12, multiply_adds=345)
+        log_cost(logger, {"parameters": 12, "multiply_adds": 345})
         ids.append(logger.experiment.id)
         if folder == "a":  # the other one ended without
             finish(logger)

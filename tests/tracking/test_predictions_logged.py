@@ -70,7 +70,7 @@ def detector_run(nobody_for_long, tmp_path_factory):
 def classifier_run(nobody_for_long, tmp_path_factory):
     """The same of a classifier that errs on the second of three pictures, and is unsure of the third."""
     folder = tmp_path_factory.mktemp("classifier")
-    pictures = PictureArray("val", np.zeros((4, 8, 8, 3), dtype=np.uint8))
+    pictures = PictureArray.of("val", np.zeros((4, 8, 8, 3), dtype=np.uint8))
     records = ClassificationRecords.of(pictures, np.array([0, 1, 1, -1]), ("cat", "dog"), (8, 8))
     best = BestClasses(
         image_ids_I=np.arange(4),

@@ -4,7 +4,8 @@ import json
 import pytest
 
 from effdet_lab.errors import ConfigError
-from effdet_lab.tracking.workspace import SWEPT, build_workspace, save_workspace
+from effdet_lab.tracking.panels import SWEPT
+from effdet_lab.tracking.workspace import build_workspace, save_workspace
 
 
 def panels_of(task):
@@ -12,7 +13,11 @@ def panels_of(task):
     model = build_workspace("somebody", "effdet_lab", task)._to_model()
     content = json.loads(model.model_dump_json(by_alias=True))
     sections = content["spec"]["section"]["panelBankConfig"]["sections"]
-    return {panel["config"]["chartTitle"]: panel for section in sections for panel in section["panels"]}
+    return {
+        panel["config"].get("chartTitle", panel["viewType"]): panel
+        for section in sections
+        for panel in section["panels"]
+    }
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,7 @@ def test_the_dashboard_without_a_server(task, name, metric):
         *(f"config:{setting}.value" for setting in SWEPT),  # the whole flat name, then the value
         f"summary:{metric}.max",
     ]
+    assert panels["Parameter Importance"]["config"]["targetKey"] == f"{metric}.max"
 
 
 def test_the_axes_of_a_sweep_are_settings_of_every_experiment():
