@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from effdet_lab.run.job import exit_code, run_job
+from effdet_lab.run.job import exit_code, left_clean, run_job
 from effdet_lab.run.jobs import Job, is_search, search, single, spec_of, sweep, sweep_folder
 from effdet_lab.run.outside import agreed_folder
 from effdet_lab.run.ranks import is_first, started_outside
+from effdet_lab.run.say import told
 
 MULTIRUN = ("-m", "--multirun")
 RESUME = "sweep=resume"
@@ -45,20 +47,21 @@ def _obey(arguments: Sequence[str]) -> None:
         return
     if len(overrides) == len(arguments):
         job = single(overrides)
-        if job.spec.task == "dashboard":
-            from effdet_lab.tracking.dashboard import show_dashboard
+        match job.spec.task:
+            case "dashboard":
+                from effdet_lab.tracking.dashboard import show_dashboard
 
-            show_dashboard(job.spec, job.folder.parent)
-            return
-        if job.spec.task == "status":
-            from effdet_lab.sweeps.command import show_status
+                show_dashboard(job.spec, job.folder.parent)
+            case "status":
+                from effdet_lab.sweeps.command import show_status
 
-            show_status(sweep_folder(overrides))
-            return
-        if job.spec.task == "plan":
-            _plan([job.spec])
-        else:
-            run_job(job.spec, _folder(job, overrides))
+                show_status(sweep_folder(overrides))
+            case "plan":
+                _plan([job.spec])
+            case "compare":
+                _compare(job, overrides)
+            case _:
+                run_job(job.spec, _folder(job, overrides))
         return
     jobs = sweep(overrides)
     if all(job.spec.task == "plan" for job in jobs.jobs):
@@ -83,10 +86,24 @@ def _search(overrides: Sequence[str]) -> None:
     _leave_with(run_search(searched, overrides))
 
 
+def _compare(job: Job, overrides: Sequence[str]) -> None:
+    from effdet_lab.run.compare import compare_runs
+
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = job.folder if _is_named(overrides) else job.folder.with_name(f"compare_{now}")
+    with left_clean(folder), told(folder, aloud=True):
+        compare_runs([Path(run) for run in job.spec.runs], folder)
+
+
+def _is_named(overrides: Sequence[str]) -> bool:
+    return any(text.startswith("hydra.run.dir=") for text in overrides)
+
+
 def _folder(job: Job, overrides: Sequence[str]) -> Path:
     """Ranks that torchrun starts share the first one's."""
-    named = any(text.startswith("hydra.run.dir=") for text in overrides)
-    return job.folder if named or not started_outside() else agreed_folder(job.folder, is_first=is_first())
+    return (
+        job.folder if _is_named(overrides) or not started_outside() else agreed_folder(job.folder, is_first=is_first())
+    )
 
 
 def _leave_with(code: int) -> None:

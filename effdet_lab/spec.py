@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from effdet_lab.scaling import Family, Fusion, Scaling
 from effdet_lab.stages import StageSpec
 
-Task = Literal["train", "evaluate", "predict", "plan", "verify", "export", "status", "dashboard"]
+Task = Literal["train", "evaluate", "predict", "plan", "verify", "export", "compare", "status", "dashboard"]
 Size = tuple[int, int]  # height, width in pixels
 Colour = tuple[float, float, float]  # red, green, blue as fractions of 255
 InitClasses = Literal["fit", "by_name", "new"]
@@ -317,6 +317,7 @@ class ExperimentSpec:
     init_classes: InitClasses = "fit"
     export: ExportSpec = ExportSpec("own", "")
     target: Literal["local", "wandb"] = "local"  # of task=dashboard
+    runs: tuple[str, ...] = ()  # folders for task=compare
     left_to_weights: tuple[str, ...] = ()  # settings that nobody wrote and that belong to the weights, where they tell
 
 

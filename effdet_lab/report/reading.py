@@ -47,6 +47,12 @@ class RunFolder:
     when: datetime | None  # when it began
     notes: tuple[str, ...]  # what is missing, a sentence each
 
+    @property
+    def experiment(self) -> ExperimentSpec:
+        """`spec`, for whoever has seen that it is there."""
+        assert self.spec is not None
+        return self.spec
+
 
 @dataclass(frozen=True)
 class SweepJob:

@@ -14,7 +14,7 @@ def tree(settings: Mapping[str, Any]) -> Html:
     """Scalars line by line, records and long lists folded below them."""
     plain = {name: value for name, value in settings.items() if not _folds(value) and name != "kind"}
     folded = {name: value for name, value in settings.items() if _folds(value)}
-    lines = facts((name, _scalar(value)) for name, value in plain.items())
+    lines = facts((name, written(value)) for name, value in plain.items())
     return join([lines, *(_fold(name, value) for name, value in folded.items())])
 
 
@@ -36,20 +36,20 @@ def _list(values: list[Any]) -> Html:
         columns = [name for name in dict.fromkeys(name for value in values for name in value) if name != "kind"]
         rows = [[number, *(_cell(value.get(name)) for name in columns)] for number, value in enumerate(values)]
         return table(["", *columns], rows)
-    return tag("p", ", ".join(_scalar(value) for value in values))
+    return tag("p", ", ".join(written(value) for value in values))
 
 
 def _cell(value: Any) -> Cell:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(_scalar(value), float(value) if number else None, number=number)
+    return Cell(written(value), float(value) if number else None, number=number)
 
 
-def _scalar(value: Any) -> str:
+def written(value: Any) -> str:
     """As YAML and the command line write it."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+        return "[" + ", ".join(written(item) for item in value) + "]"
     return str(value) or "\N{EN DASH}"

@@ -47,7 +47,7 @@ def class_colour(label: int) -> Colour:
 def draw_boxes(
     image: Image.Image | NDArray[np.uint8],
     boxes: ArrayLike,
-    scores: ArrayLike,
+    scores: ArrayLike | None,
     labels: ArrayLike,
     names: Sequence[str],
     ground_truth: ArrayLike | None = None,
@@ -55,11 +55,14 @@ def draw_boxes(
 ) -> Image.Image:
     """The picture with its detections, best on top, and the ground truth's boxes as thin dashes.
 
+    Without scores the boxes are facts: all are drawn, and none has a number.
+
     Shapes: image (H, W, 3) or a PIL picture; boxes and ground_truth (N, 4); scores and labels (N,).
     """
     picture, scale = _enlarged(image)
     boxes_N4 = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * scale
-    scores_N, labels_N = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(labels, dtype=np.int64).ravel()
+    labels_N = np.asarray(labels, dtype=np.int64).ravel()
+    scores_N = np.ones(len(labels_N)) if scores is None else np.asarray(scores, dtype=np.float64).ravel()
     best_first = [index for index in np.argsort(-scores_N, kind="stable") if scores_N[index] >= min_score]
     draw = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) * LINE_PER_SIDE))
@@ -74,7 +77,7 @@ def draw_boxes(
     chips: list[tuple[Rectangle, str, Colour]] = []
     for index in best_first:
         label = int(labels_N[index])
-        score = f" {scores_N[index]:.2f}"
+        score = "" if scores is None else f" {scores_N[index]:.2f}"
         text = _shortened(names[label], font, picture.width - font.size - font.getlength(score)) + score
         box = _inside(boxes_N4[index], picture.size)
         chip = _chip_place(box, text, font, picture.size, line, taken)

@@ -25,7 +25,7 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
     """Run it to its end; the metrics are those of metrics.json."""
     if not spec.trainer.gpus:
         keep_freed_memory()
-    with _left_clean(folder), recorded(folder), told(folder, aloud=is_first()):
+    with left_clean(folder), recorded(folder), told(folder, aloud=is_first()):
         from effdet_lab.run import app  # torch and Lightning come in here
 
         if is_first():
@@ -41,7 +41,7 @@ def run_job(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
 
 
 @contextmanager
-def _left_clean(folder: Path) -> Iterator[None]:
+def left_clean(folder: Path) -> Iterator[None]:
     """A folder made for a job that is refused before it has measured anything is taken away again."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

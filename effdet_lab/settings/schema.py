@@ -324,6 +324,7 @@ class Experiment(Settings):
     logger: Logger
     export: Export
     target: Literal["local", "wandb"]
+    runs: list[str]
     sweep: Sweep
     cluster: AnyCluster
     search: Search

@@ -126,6 +126,7 @@ def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.
         init_classes=experiment.init_classes,
         export=settled.ExportSpec(experiment.export.grammar, experiment.export.hub or ""),
         target=experiment.target,
+        runs=tuple(experiment.runs),
         left_to_weights=tuple(where for where in BELONG_TO_WEIGHTS if _is_open(experiment, where)),
     )
 

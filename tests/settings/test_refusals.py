@@ -44,7 +44,10 @@ REFUSALS = [
     (["task=evaluate"], "checkpoint=null: task=evaluate needs trained weights."),
     (["task=evaluate", "predictions=x.json"], "data.annotations=null: predictions are judged against a COCO file."),
     (["task=predict", "checkpoint=x"], "input=null: task=predict needs pictures."),
-    (["task=tran"], "task=tran: must be train | evaluate | predict | plan | verify | export | status | dashboard."),
+    (
+        ["task=tran"],
+        "task=tran: must be train | evaluate | predict | plan | verify | export | compare |",
+    ),
     (["task=tran"], "Did you mean train?"),
     (["backbone=timm"], "backbone.architecture: must be given"),
     (["phi=0,1"], "phi=0,1: several values need -m."),
