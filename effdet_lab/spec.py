@@ -265,6 +265,7 @@ class TrainerSpec:
     channels_last: bool
     compile: bool
     deterministic: bool
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # of several processes: each has all weights, or a part
 
     @property
     def world_size(self) -> int:

@@ -62,6 +62,7 @@ class SearchSpec:
     warm_start: tuple[str, ...]
     space: tuple[Dimension, ...]
     agent: Literal["optuna", "wandb"] = "optuna"
+    min_epochs: int = 1  # before a trial may fall behind
 
 
 @dataclass(frozen=True)

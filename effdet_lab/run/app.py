@@ -97,6 +97,8 @@ def train(spec: ExperimentSpec, folder: Path) -> dict[str, float]:
         trainer = build_trainer(spec, folder, logger)
         trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         losses = _metrics(trainer, "train/loss")
+        if spec.trainer.strategy == "fsdp":  # its weights are scattered over the processes
+            task = build_task(spec, build_model(spec), records)
         load_trained(task.model, folder)
         if is_first():
             save_weights(folder / WEIGHTS, task.model.state_dict(), header_of(spec))

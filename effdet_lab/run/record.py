@@ -40,25 +40,30 @@ def epoch_metrics(trainer: Trainer, evaluated: bool) -> dict[str, float]:
 class MetricsTable(Callback):
     """Writes metrics.csv, whole after every epoch, so that a reader never meets half a row.
 
-    A resumed run keeps the rows before the epoch it starts from. New metrics become new columns.
+    A resumed run keeps the rows before the epoch it starts from: the epoch of its checkpoint was measured by the process
+    that wrote it. New metrics become new columns.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TABLE
         self.rows: list[Row] = []
         self.evaluated = False
-        self.started = 0.0
+        self.started: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.rows = [row for row in read_table(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+        self.rows = read_table(self.path)
+        self.started = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rows = [row for row in self.rows if int(row["epoch"]) <= trainer.current_epoch]
         self.evaluated, self.started = False, time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.evaluated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.started is None:
+            return
         metrics = epoch_metrics(trainer, self.evaluated)
         if trainer.is_global_zero:
             row = {

@@ -1,12 +1,14 @@
 """Lightning's trainer for a spec."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor
 
 from effdet_lab.run.progress import RunProgress
@@ -56,8 +58,9 @@ def build_evaluator(spec: ExperimentSpec, folder: Path, logger: Logger | bool) -
     After a training the logger has its curves: a point of this trainer, which starts at step 0, would spoil them.
     """
     quieten()
+    whole = replace(spec.trainer, strategy="ddp")  # it judges weights as a run keeps them
     return Trainer(
-        **lightning_arguments(spec.trainer),
+        **lightning_arguments(whole),
         default_root_dir=folder,
         logger=False if spec.task == "train" else logger,
         callbacks=[SameExperiment(spec)],
@@ -69,12 +72,12 @@ def build_evaluator(spec: ExperimentSpec, folder: Path, logger: Logger | bool) -
 
 
 def lightning_arguments(trainer: TrainerSpec) -> dict[str, Any]:
-    """Lightning's words for ours: no GPUs are CPU processes, more than one device is DDP."""
+    """Lightning's words for ours: no GPUs are CPU processes, more than one device is DDP or FSDP."""
     return {
         "accelerator": "gpu" if trainer.gpus else "cpu",
         "devices": max(trainer.gpus, trainer.processes),
         "num_nodes": trainer.num_nodes,
-        "strategy": "ddp" if trainer.world_size > 1 else "auto",
+        "strategy": _strategy(trainer),
         # Batch norms can share statistics on GPUs only.
         "sync_batchnorm": trainer.gpus > 0 and trainer.world_size > 1,
         "precision": PRECISION[trainer.precision],
@@ -86,6 +89,14 @@ def lightning_arguments(trainer: TrainerSpec) -> dict[str, Any]:
         "deterministic": "warn" if trainer.deterministic else False,
         "benchmark": trainer.gpus > 0 and not trainer.deterministic,
     }
+
+
+def _strategy(trainer: TrainerSpec) -> Strategy | str:
+    if trainer.strategy == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=trainer.world_size, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return "ddp" if trainer.world_size > 1 else "auto"
 
 
 def monitored_metric(spec: ExperimentSpec) -> str:

@@ -90,6 +90,8 @@ def _machine_problems(experiment: schema.Experiment) -> list[str]:
     if trainer.precision == "16" and not trainer.gpus:
         problems.append("trainer.precision=16: needs a GPU. Use trainer.precision=32, or trainer.gpus=1.")
     world = max(trainer.gpus, trainer.processes) * trainer.num_nodes
+    if trainer.strategy == "fsdp":
+        problems += _sharding_problems(experiment, world)
     batch = experiment.data.batch_size
     if batch % world:
         below, above = batch // world * world, -(-batch // world) * world
@@ -98,6 +100,20 @@ def _machine_problems(experiment: schema.Experiment) -> list[str]:
             f"data.batch_size={batch}: is shared out over {world} processes and must divide by them. "
             f"Nearest: {nearest}."
         )
+    return problems
+
+
+def _sharding_problems(experiment: schema.Experiment, world: int) -> list[str]:
+    problems = []
+    if world == 1:
+        problems.append("trainer.strategy=fsdp: one process has nobody to share with. Use trainer.strategy=ddp.")
+    if experiment.optim.ema_decay:
+        problems.append(
+            f"optim.ema_decay={experiment.optim.ema_decay:g}: trainer.strategy=fsdp keeps no running average. "
+            "Use optim.ema_decay=0, or trainer.strategy=ddp."
+        )
+    if experiment.trainer.compile:
+        problems.append("trainer.compile=true: is not done with trainer.strategy=fsdp. Use trainer.compile=false.")
     return problems
 
 

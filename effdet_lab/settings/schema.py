@@ -217,6 +217,7 @@ class Trainer(Settings):
     channels_last: bool
     compile: bool
     deterministic: bool
+    strategy: Literal["ddp", "fsdp"]
 
 
 class Logger(Settings):
@@ -270,6 +271,7 @@ class Search(Settings):
     metric: str | None
     against: Literal["parameters", "multiply_adds", "latency_ms"] | None
     prune: Literal["none", "asha", "hyperband", "median"]
+    min_epochs: Positive
     seed: int = Field(ge=0, lt=2**32)
     storage: str | None
     warm_start: list[str]

@@ -87,6 +87,7 @@ def _search(experiment: schema.Experiment) -> SearchSpec:
         warm_start=tuple(search.warm_start),
         space=tuple(_dimension(dimension) for dimension in experiment.space.settings),
         agent=search.agent,
+        min_epochs=search.min_epochs,
     )
 
 

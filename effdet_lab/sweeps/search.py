@@ -159,11 +159,11 @@ def _sampler(search: SearchSpec, seed: int) -> "optuna.samplers.BaseSampler":
 def _pruner(search: SearchSpec) -> "optuna.pruners.BasePruner":
     match search.prune:
         case "asha":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=search.min_epochs, reduction_factor=3)
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
+            return optuna.pruners.HyperbandPruner(min_resource=search.min_epochs, reduction_factor=3)
         case "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+            return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=search.min_epochs)
         case _:
             return optuna.pruners.NopPruner()
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from effdet_lab.metrics.topk import BestClasses, TopK
 from effdet_lab.records import ClassificationBatch, DetectionBatch
 from effdet_lab.spec import ExperimentSpec, to_dict
 from effdet_lab.tasks.optim import build_optimiser, build_schedule, freeze, frozen_norms
+from effdet_lab.tasks.sharding import all_finite, shard
 
 Batch = DetectionBatch | ClassificationBatch
 PIXEL_MAX = 255.0
@@ -72,6 +74,11 @@ class ExperimentTask(LightningModule, ABC):
         self.train()
         if self.spec.trainer.compile:
             self.model.compile()
+
+    def configure_model(self) -> None:
+        """Sharded where the trainer shards; else nothing."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self):
         total_steps = int(self.trainer.estimated_stepping_batches)
@@ -136,8 +143,7 @@ class ExperimentTask(LightningModule, ABC):
     @torch.no_grad()
     def _refuse_strange_weights(self) -> None:
         """Once an epoch: a single step whose loss is not a number leaves no weight that is."""
-        norms = torch._foreach_norm(list(self.model.parameters()))
-        if not torch.stack(norms).isfinite().all():
+        if not all_finite(list(self.model.parameters())):
             raise ConfigError(
                 f"optim.learning_rate={self.spec.optim.learning_rate:g}: the weights stopped being numbers in epoch "
                 f"{self.current_epoch + 1}. Try a third of it, more optim.warmup_epochs, or trainer.precision=32."

@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 FILE = "wandb_sweep.yaml"
 METHODS = {"random": "random", "grid": "grid", "tpe": "bayes"}
-# Successive halving from the first epoch on, a third going on each time: what our asha does. W&B's knows no brackets,
-# so that our hyperband is the same there. `strict` weighs the epoch of the rung, and not the best one before it.
-HALVING = {"type": "hyperband", "min_iter": 1, "eta": 3, "strict": True}
+# Successive halving, a third going on each time: what our asha does. W&B's knows no brackets, so that our hyperband
+# is the same there. `strict` weighs the epoch of the rung, and not the best one before it.
+HALVING = {"eta": 3, "strict": True}
 
 
 def hand_over(spec: ExperimentSpec, search: SearchSpec, folder: Path, program: str = "run.py") -> list[str]:
@@ -86,7 +86,11 @@ def sweep_definition(
         "run_cap": search.trials,
         "command": ["${env}", "${interpreter}", "${program}", *_shared(base, folder), "${args_no_hyphens}"],
     }
-    return definition if search.prune == "none" else definition | {"early_terminate": dict(HALVING)}
+    return (
+        definition
+        if search.prune == "none"
+        else definition | {"early_terminate": {"type": "hyperband", "min_iter": search.min_epochs, **HALVING}}
+    )
 
 
 def parameter(dimension: Dimension) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import math
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import loader
 
 from effdet_lab.run.record import MetricsTable, read_table, write_metrics, write_table
@@ -28,15 +29,15 @@ class Counting(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fit(folder, epochs, evaluate_every=1, checkpoint=None):
+def fit(folder, epochs, evaluate_every=1, checkpoint=None, more=()):
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
         check_val_every_n_epoch=evaluate_every,
-        callbacks=[MetricsTable(folder)],
+        callbacks=[MetricsTable(folder), *more],
         default_root_dir=folder,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=bool(more),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -78,3 +79,15 @@ def test_final_metrics_are_flat_finite_numbers_in_a_new_folder(tmp_path):
     write_metrics(tmp_path / "run", {"val/map": torch.tensor(0.5), "val/top1": 1, "val/map/none": math.nan})
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {"val/map": 0.5, "val/top1": 1.0}
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.json"]
+
+
+def test_the_row_of_the_checkpoints_own_epoch_is_kept(tmp_path):
+    """It was written after the checkpoint, and by the process that measured it."""
+    last = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=False)
+    fit(tmp_path, 2, more=[last])
+    before = read_table(tmp_path / "metrics.csv")
+    fit(tmp_path, 3, checkpoint=tmp_path / "last.ckpt")
+    after = read_table(tmp_path / "metrics.csv")
+    assert after[:2] == before
+    assert [row["epoch"] for row in after] == list("123")
+    assert all("val/map" in row for row in after)
