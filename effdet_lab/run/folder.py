@@ -12,6 +12,7 @@ from effdet_lab.weights.published import TIMM, WEIGHTS, fetch, is_published
 
 SPEC_FILE = "spec.yaml"
 STOP_FILE = "stop"  # asks a running job to end after its epoch
+JUDGED_FILE = "judged"  # the last epoch that a search has looked at; the job of one that judges waits for it
 
 
 def write_text(path: Path, text: str) -> None:
@@ -25,6 +26,19 @@ def write_text(path: Path, text: str) -> None:
 def ask_to_stop(folder: Path) -> None:
     """A running job ends after the epoch it is in, with all that a finished one has."""
     (folder / STOP_FILE).touch()
+
+
+def judged(folder: Path, epoch: int) -> None:
+    """A search has decided whether the job goes on after this epoch; 0 before the first says that it will."""
+    write_text(folder / JUDGED_FILE, str(epoch))
+
+
+def judged_epoch(folder: Path) -> int | None:
+    """The last epoch that was judged; None where nobody judges."""
+    try:
+        return int((folder / JUDGED_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
 
 
 def claimed(folder: Path) -> Path:

@@ -40,7 +40,7 @@ def epoch_metrics(trainer: Trainer, evaluated: bool) -> dict[str, float]:
 class MetricsTable(Callback):
     """Writes metrics.csv, whole after every epoch, so that a reader never meets half a row.
 
-    A resumed run keeps the rows before the epoch it starts from: the epoch of its checkpoint was measured by the process
+    A resumed run keeps the rows before the epoch it starts from; that of its checkpoint was measured by the process
     that wrote it. New metrics become new columns.
     """
 

@@ -17,6 +17,8 @@ class Candidate(NamedTuple):
 class Candidates(Protocol):
     """Asked for the next job whenever there is room, and told of everything that happens to those it gave."""
 
+    judges: bool  # whether `watch` may want a job to stop, so that the job waits for its word
+
     def ask(self, number: int) -> Candidate | None:
         """The job that will have this number; None: there is none, or none yet."""
         ...
@@ -32,6 +34,8 @@ class Candidates(Protocol):
 
 class Listed:
     """Jobs that are known from the start, in their order."""
+
+    judges = False
 
     def __init__(self, candidates: Sequence[Candidate] = ()) -> None:
         self.candidates = list(candidates)

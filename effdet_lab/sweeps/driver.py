@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from effdet_lab.run.folder import ask_to_stop, read_spec, write_spec
+from effdet_lab.run.folder import JUDGED_FILE, ask_to_stop, judged, read_spec, write_spec
 from effdet_lab.run.outcome import read_outcome
 from effdet_lab.run.record import FINAL, TABLE, read_table
 from effdet_lab.sweeps.candidates import Candidates
@@ -43,7 +43,7 @@ def drive(ledger: Ledger, candidates: Candidates, engine: Engine, *, retries: in
                 entry = _next(ledger, candidates)
                 if entry is None:
                     break
-                running[entry.number] = _start(ledger, entry, engine)
+                running[entry.number] = _start(ledger, entry, engine, candidates)
                 tell(ledger, ledger.entries[entry.number])
             if not running:
                 return
@@ -102,9 +102,11 @@ def _next(ledger: Ledger, candidates: Candidates) -> Entry | None:
     return entry
 
 
-def _start(ledger: Ledger, entry: Entry, engine: Engine) -> Running:
+def _start(ledger: Ledger, entry: Entry, engine: Engine, candidates: Candidates) -> Running:
     now = datetime.now().isoformat(timespec="seconds")
     ledger.change(entry.number, state="running", attempts=(*entry.attempts, Attempt(now)))
+    if candidates.judges:
+        judged(ledger.job_folder(entry.number), 0)
     handle = engine.start(ledger.job_folder(entry.number))
     if handle.name:
         ledger.change(entry.number, attempts=(*entry.attempts, Attempt(now, handle=handle.name)))
@@ -119,11 +121,14 @@ def _watch(ledger: Ledger, number: int, job: Running, candidates: Candidates) ->
         metrics = {name: float(value) for name, value in row.items() if "/" in name}
         if candidates.watch(ledger.entries[number], int(row["epoch"]), metrics):
             ask_to_stop(folder)
+        if candidates.judges:
+            judged(folder, int(row["epoch"]))
     return job._replace(epochs_seen=len(rows))
 
 
 def _conclude(ledger: Ledger, number: int, job: Running, retries: int) -> None:
     entry, folder = ledger.entries[number], ledger.job_folder(number)
+    (folder / JUDGED_FILE).unlink(missing_ok=True)
     outcome = read_outcome(folder)
     seconds = round(time.monotonic() - job.started, 1)
     retry = again(read_spec(folder), outcome) if len(entry.attempts) <= retries else None

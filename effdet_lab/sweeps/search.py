@@ -38,6 +38,7 @@ class Search:
     def __init__(self, search: SearchSpec, ledger: Ledger, base: Sequence[str], metric: str) -> None:
         self.search, self.ledger, self.base = search, ledger, base
         self.metric = search.metric or metric
+        self.judges = search.prune != "none"
         self.distributions = {dimension.setting: distribution(dimension) for dimension in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.grid = grid(search.space) if search.name == "grid" else []

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from scripted import ScriptedEngine, done, experiment, ledger_of
 
-from effdet_lab.run.folder import STOP_FILE
+from effdet_lab.run.folder import STOP_FILE, judged_epoch
 from effdet_lab.run.outcome import Outcome, write_outcome
 from effdet_lab.sweeps import driver
 from effdet_lab.sweeps.candidates import Candidate, Listed
@@ -132,6 +132,26 @@ def test_every_finished_epoch_is_shown_once_and_an_end_is_asked_for(tmp_path):
     assert seen == [(1, {"val/top1": 0.5}), (2, {"val/top1": 0.25})]
     assert (tmp_path / "0" / STOP_FILE).exists()
     assert ledger.entries[0].state == "stopped"
+
+
+def test_jobs_that_may_be_ended_are_told_which_epochs_were_judged(tmp_path):
+    told = []
+
+    class Judge(Listed):
+        judges = True
+
+        def watch(self, entry, epoch, metrics):
+            told.append(judged_epoch(tmp_path / "0"))
+            return False
+
+    def script(folder, spec, attempt):
+        told.append(judged_epoch(folder))
+        (folder / "metrics.csv").write_text("epoch,step,seconds,val/top1\n1,3,0.1,0.5\n2,6,0.1,0.25\n")
+        return Outcome("done")
+
+    run(ledger_of(tmp_path, [experiment()]), ScriptedEngine(script, looks=3), Judge())
+    assert told == [0, 0, 1]
+    assert judged_epoch(tmp_path / "0") is None  # whoever goes on with the run later waits for nobody
 
 
 def test_an_interrupt_waits_for_the_jobs_and_is_written_down(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 from scripted import ScriptedEngine
@@ -153,9 +154,8 @@ def test_the_same_seed_does_not_propose_the_same_after_a_restart(tmp_path):
     assert len({entry.overrides for entry in ledger.entries}) == 6
 
 
-def test_what_falls_behind_is_stopped(tmp_path):
-    """Successive halving after the first epoch: of three alike but for their score the worse are asked to stop."""
-    spec = asked("random", trials=9, prune="asha")
+def stopped_trials(tmp_path, spec):
+    """Those of trials of three epochs that were asked to stop, and the ledger."""
 
     class Slow(Engine):
         def start(self, folder):
@@ -166,10 +166,21 @@ def test_what_falls_behind_is_stopped(tmp_path):
             return handle
 
     _, ledger, _ = run(tmp_path, spec, Slow(done_with, looks=3))
-    stopped = [entry.number for entry in ledger.entries if (tmp_path / str(entry.number) / "stop").exists()]
+    return [entry.number for entry in ledger.entries if (tmp_path / str(entry.number) / "stop").exists()], ledger
+
+
+def test_what_falls_behind_is_stopped(tmp_path):
+    """Successive halving after the first epoch: of three alike but for their score the worse are asked to stop."""
+    stopped, ledger = stopped_trials(tmp_path, asked("random", trials=9, prune="asha"))
     assert 2 <= len(stopped) <= 7
     best = max(ledger.entries, key=lambda entry: entry.metrics["val/top1"])
     assert best.number not in stopped
+
+
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median"])
+def test_no_trial_falls_behind_before_its_first_epochs_are_over(prune, tmp_path):
+    stopped, _ = stopped_trials(tmp_path, replace(asked("random", trials=9, prune=prune), min_epochs=4))
+    assert stopped == []
 
 
 def test_two_aims_are_weighed(tmp_path):
