@@ -40,6 +40,7 @@ def ranks(folder: Path, trainer: TrainerSpec) -> Iterator[None]:
     count = max(trainer.gpus, trainer.processes)
     if count * trainer.num_nodes == 1 or started_outside():
         yield
+        _leave_group()  # at the end of the interpreter its threads may abort the process
         return
     before = {name: os.environ.get(name) for name in RANK_VARIABLES}
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count), "NODE_RANK": "0"}

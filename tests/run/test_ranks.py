@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch.distributed as dist
 
 from effdet_lab import compose
 from effdet_lab.run.ranks import RANK_VARIABLES, is_first, ranks, started_outside
@@ -46,3 +47,12 @@ def test_other_ranks_end_with_a_job_that_breaks(tmp_path):
     with pytest.raises(ZeroDivisionError), ranks(tmp_path, trainer_of("trainer.processes=2")):
         raise ZeroDivisionError
     assert not set(RANK_VARIABLES) & set(os.environ)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_every_rank_leaves_the_group_before_the_interpreter_ends(rank, tmp_path, monkeypatch):
+    """Else the group's threads may abort the process when its work is done."""
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    with ranks(tmp_path, trainer_of("trainer.processes=2")):
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    assert not dist.is_initialized()
