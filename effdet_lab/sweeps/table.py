@@ -32,33 +32,49 @@ def typed(entry: Entry) -> dict[str, str]:
     return {setting: value for setting, _, value in parts}
 
 
+def deciding_metric(entries: Sequence[Entry]) -> str | None:
+    """The map or top-1 that a finished job has; None where none measured either."""
+    done = [entry for entry in entries if entry.state == "done"]
+    return next((name for name in DECIDING if any(name in entry.metrics for entry in done)), None)
+
+
+def together(entries: Sequence[Entry], metric: str) -> dict[tuple[str, ...], list[Entry]]:
+    """Finished jobs by what does not only repeat them, the best by their mean first."""
+    settings = [name for name in varied(entries) if name not in REPEATS]
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        if metric in entry.metrics and entry.state == "done":
+            groups.setdefault(tuple(typed(entry).get(name, "") for name in settings), []).append(entry)
+    return dict(sorted(groups.items(), key=lambda group: mean(_values(group[1], metric)), reverse=True))
+
+
 def best_of(entries: Sequence[Entry]) -> Entry | None:
-    """The finished job with the highest map or top-1; None where none measured either."""
-    for name in DECIDING:
-        measured = [entry for entry in entries if entry.state == "done" and name in entry.metrics]
-        if measured:
-            return max(measured, key=lambda entry: entry.metrics[name])
-    return None
+    """The best job of those whose repeats are the best in the mean; None where none measured what decides."""
+    metric = deciding_metric(entries)
+    if metric is None:
+        return None
+    return max(next(iter(together(entries, metric).values())), key=lambda entry: entry.metrics[metric])
 
 
 def ranking_table(ledger: Ledger) -> Table | None:
     """Repeats together, by their mean; None where nothing was repeated, or nothing measured that decides."""
-    metric = next((name for name in DECIDING if any(name in entry.metrics for entry in ledger.entries)), None)
-    groups: dict[tuple[str, ...], list[float]] = {}
+    metric = deciding_metric(ledger.entries)
     settings = [name for name in varied(ledger.entries) if name not in REPEATS]
-    for entry in ledger.entries:
-        if metric in entry.metrics and entry.state == "done":
-            key = tuple(typed(entry).get(name, "") for name in settings)
-            groups.setdefault(key, []).append(entry.metrics[metric])
-    if metric is None or not settings or all(len(values) < 2 for values in groups.values()):
+    groups = together(ledger.entries, metric) if metric else {}
+    if metric is None or not settings or all(len(group) < 2 for group in groups.values()):
         return None
     table = Table(title="Repeats together")
     for name in (*settings, metric, "std", "n"):
         table.add_column(name, justify="right")
-    for key, values in sorted(groups.items(), key=lambda group: mean(group[1]), reverse=True):
+    for key, group in groups.items():
+        values = _values(group, metric)
         spread = deviation(values)
         table.add_row(*key, f"{mean(values):.4f}", "" if spread is None else f"{spread:.4f}", str(len(values)))
     return table
+
+
+def _values(entries: Sequence[Entry], metric: str) -> list[float]:
+    return [entry.metrics[metric] for entry in entries]
 
 
 def write_csv(ledger: Ledger) -> None:

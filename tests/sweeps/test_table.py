@@ -63,3 +63,8 @@ def test_progress_is_read_from_the_files(tmp_path):
     progress = progress_of(ledger, ledger.entries[0])
     assert (progress.epoch, progress.metric, progress.left) == (2, "top1 0.7500", None)
     assert summary(ledger) == f"{tmp_path}: 1 jobs, 1 waiting"
+
+
+def test_a_lucky_repeat_does_not_make_its_setting_the_best(tmp_path):
+    ledger = measured(tmp_path, {(0, 0): 0.95, (0, 1): 0.5, (1, 0): 0.8, (1, 1): 0.9})
+    assert best_of(ledger.entries).number == 3
