@@ -11,6 +11,7 @@ from effdet_lab.report.wording import short
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 30, 44  # pixels around the plot
 COLOURS = 8  # classes s0..s7 of the style sheet; `rest` is for what has no colour of its own
+UNREADABLE = 20  # times the smallest loss, beyond which a linear axis shows nothing but the largest
 DOTS_SHOWN = 40  # a line with more points shows no dots
 DOTS_TOLD = 600  # beyond this a line answers the mouse as one
 # Where a name may stand, in pixels right of and below its point; left and above first, where no front passes.
@@ -66,6 +67,11 @@ class Scale:
         """Where a value lies; `low` lies at `start`, `high` at `end`."""
         low, high, value = (math.log10(x) if self.log else x for x in (self.low, self.high, value))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+
+def loss_axis(label: str, values: Sequence[float]) -> Axis:
+    """Logarithmic where the wild losses of the first epochs would hide the others."""
+    return Axis(label, log=min(values) > 0 and max(values) > UNREADABLE * min(values))
 
 
 def scale_of(
@@ -243,12 +249,7 @@ def _names(series: Sequence[Series], across: Scale, up: Scale) -> list[Html]:
         for right, down in PLACES:
             left = x + right if right > 0 else x + right - width
             box = _box(left, y + down, width, 11)
-            if (
-                left > LEFT - 20
-                and left + width < WIDTH
-                and box[1] > 0
-                and not any(_meet(box, other) for other in taken)
-            ):
+            if left > LEFT and left + width < WIDTH and box[1] > 0 and not any(_meet(box, other) for other in taken):
                 taken.append(box)
                 at = {"x": _round(x + right), "y": _round(y + down + 4)}
                 anchor = "start" if right > 0 else "end"

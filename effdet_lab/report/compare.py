@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effdet_lab.report.charts import COLOURS, Axis, Point, Series, chart, stack
+from effdet_lab.report.charts import COLOURS, Axis, Point, Series, chart, loss_axis, stack
 from effdet_lab.report.comparison import (
     Compared,
     Difference,
@@ -34,7 +34,6 @@ from effdet_lab.report.run import CLASS, LONG, MEANINGS
 from effdet_lab.report.wording import MINUS, NOTHING, count, decimal, duration, plural, short
 from effdet_lab.spec import is_detector
 
-UNREADABLE = 20  # times the smallest loss, beyond which the axis is logarithmic
 TITLED = 3  # settings that a title names
 SPELLED_OUT = 8  # settings that follow from others before they are folded
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -244,10 +243,8 @@ def _curves(compared: Compared) -> Html | None:
             series.append(Series(letter, points, index if index < COLOURS else None))
         values = [point.y for one in series for point in one.points]
         if values:
-            log = min(values) > 0 and max(values) > UNREADABLE * min(values)  # a wild first epoch would hide the others
-            figures.append(
-                chart(metric, series, Axis("epoch", whole=True), Axis(metric, log=log and not higher_is_better(metric)))
-            )
+            axis = Axis(metric) if higher_is_better(metric) else loss_axis(metric, values)
+            figures.append(chart(metric, series, Axis("epoch", whole=True), axis))
     return section("Curves", stack(figures)) if figures else None
 
 

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from effdet_lab.report.charts import Axis, Point, Series, bar, chart, stack
+from effdet_lab.report.charts import Axis, Point, Series, bar, chart, loss_axis, stack
 from effdet_lab.report.markup import Html, tag
 from effdet_lab.report.page import (
     Cell,
@@ -119,11 +119,14 @@ def _headline(run: RunFolder) -> Html | None:
 
 def _curves(run: RunFolder) -> Html | None:
     figures = []
-    for title, (axis, metrics) in CURVES.items():
+    for title, (label, metrics) in CURVES.items():
         series = [_curve(run, metric, name, colour) for colour, (metric, name) in enumerate(metrics.items())]
         series = [one for one in series if one.points]
         if series:
-            figures.append(chart(title, series, Axis("epoch", whole=True), Axis(axis), _best(run, tuple(metrics))))
+            values = [point.y for one in series for point in one.points]
+            falls = any("loss" in metric for metric in metrics)
+            up = loss_axis(label, values) if falls else Axis(label)
+            figures.append(chart(title, series, Axis("epoch", whole=True), up, _best(run, tuple(metrics))))
     return section("Curves", stack(figures)) if figures else None
 
 

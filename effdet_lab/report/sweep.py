@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effdet_lab.report.charts import COLOURS, Axis, Point, Series, bar, chart, stack
+from effdet_lab.report.charts import COLOURS, Axis, Point, Series, bar, chart, loss_axis, stack
 from effdet_lab.report.markup import Html, tag
 from effdet_lab.report.page import (
     REPORT,
@@ -33,6 +33,7 @@ from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared
 from effdet_lab.report.wording import NOTHING, count, day, decimal, duration, parsed, plural, short
 
 BESIDE = ("val/map_50", "val/top5", "val/loss")  # columns of the ranking
+LONG_NUMBER, LONG_LABEL = 9, 24  # letters
 LONG = 20  # rows beyond which a table scrolls
 DRAWN = 150  # points of a curve among many
 NAMED = 14  # points beyond which a chart names none but the front's
@@ -43,6 +44,7 @@ COSTS: dict[str, Callable[[SweepJob], float | None]] = {
     LATENCY: lambda job: job.run.costs.latency_ms,
     "seconds": lambda job: job.seconds,
 }
+STOPPED = "stopped"  # by a search
 PLUS_MINUS, PHI = "\N{PLUS-MINUS SIGN}", "\N{GREEK SMALL LETTER PHI}"
 
 
@@ -151,7 +153,9 @@ def _headline(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html 
     if groups:
         best = groups[0]
         pairs.append((f"best {metric}", decimal(best.mean), f"{_spread(best)}{best.label}"))
-    pairs.append(("jobs done", f"{done} of {len(sweep.jobs)}", None))
+    stopped = sum(job.status == STOPPED for job in sweep.jobs)
+    early = f"{stopped} ended early, having fallen behind" if stopped else None
+    pairs.append(("jobs done", f"{done} of {len(sweep.jobs)}", early))
     pairs.append(("all jobs took", duration(seconds), None))
     return tiles(pairs)
 
@@ -168,21 +172,22 @@ def _ranking(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html |
     shared = [name for name in sweep.varied if name not in REPEATS]
     beside = [name for name in BESIDE if name != metric and any(name in job.metrics for job in sweep.jobs)]
     costs = [name for name, of in COSTS.items() if any(group.average(of) is not None for group in groups)]
+    repeated = any(len(group.jobs) > 1 for group in groups)
     rows = []
     for rank, group in enumerate(groups, start=1):
         row = [Cell(rank, rank, number=True), *(_setting(group.settings[name]) for name in shared)]
-        row += [
-            number_cell(group.mean),
-            number_cell(group.deviation),
-            Cell(len(group.jobs), len(group.jobs), number=True),
-        ]
+        row.append(number_cell(group.mean))
+        if repeated:
+            row += [number_cell(group.deviation), Cell(len(group.jobs), len(group.jobs), number=True)]
         row += [number_cell(group.average(lambda job, name=name: job.metrics.get(name))) for name in beside]
         row += [_cost(name, group.average(COSTS[name])) for name in costs]
         rows.append(row)
-    columns = ["rank", *shared, metric, "std", "n", *beside, *costs]
+    columns = ["rank", *shared, metric, *(["std", "n"] if repeated else []), *beside, *costs]
     words = (
         f"By the mean of {metric} over repeats, jobs that differ only in {' or '.join(REPEATS)}; "
         "std is their sample standard deviation."
+        if repeated
+        else f"By {metric}."
     )
     return section(
         "Ranking", paragraph(words), table(columns, rows, _class(rows)), _first_against_second(groups, metric)
@@ -208,6 +213,8 @@ def _class(rows: Sequence[object]) -> str:
 
 def _setting(text: str) -> Cell:
     value = parsed(text)
+    if value is not None and len(text) > LONG_NUMBER:  # as a search draws it
+        return Cell(short(value), value, text, number=True)
     return Cell(text or NOTHING, value, number=value is not None)
 
 
@@ -334,15 +341,23 @@ def _levels(name: str, jobs: Sequence[SweepJob]) -> list[Hashable]:
 
 def _curves(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html | None:
     """Every job over its epochs; repeats share a colour, and only the best groups have one."""
-    colours = {job.number: rank for rank, group in enumerate(groups[:COLOURS]) for job in group.jobs}
-    labels = {job.number: group.label for group in groups for job in group.jobs}
+    drawn = groups[:COLOURS]
+    colours = {job.number: rank for rank, group in enumerate(drawn) for job in group.jobs}
+    ranks = any(len(group.label) > LONG_LABEL for group in drawn)
+    labels = {
+        job.number: f"rank {rank}" if ranks else group.label
+        for rank, group in enumerate(drawn, start=1)
+        for job in group.jobs
+    }
     figures = []
     for name in dict.fromkeys([metric, "val/loss", "train/loss"]):
         series = [_job_curve(job, name, colours.get(job.number), labels.get(job.number, "")) for job in sweep.jobs]
         series = [one for one in series if one.points]
         series.sort(key=lambda one: math.inf if one.colour is None else one.colour, reverse=True)  # the best on top
         if series:
-            figures.append(chart(name, series, Axis("epoch", whole=True), Axis(name)))
+            losses = [point.y for one in series for point in one.points]
+            axis = Axis(name) if higher_is_better(name) else loss_axis(name, losses)
+            figures.append(chart(name, series, Axis("epoch", whole=True), axis))
     return section("Curves", stack(figures)) if figures else None
 
 
@@ -378,7 +393,7 @@ def _link(sweep: SweepFolder, job: SweepJob) -> Cell:
 def _failed(sweep: SweepFolder) -> Html | None:
     parts = []
     for job in sweep.jobs:
-        if job.status == "done":
+        if job.status in ("done", STOPPED):
             continue
         said = log_end(job.run.path)
         parts.append(tag("h3", f"Job {job.number}: {job.status}"))

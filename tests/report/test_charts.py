@@ -17,6 +17,7 @@ from effdet_lab.report.charts import (
     chart,
     linear_ticks,
     log_ticks,
+    loss_axis,
     scale_of,
 )
 
@@ -119,3 +120,9 @@ def test_names_never_cover_one_another():
         spans.append((text["y"], x, x + width) if text["text-anchor"] == "start" else (text["y"], x - width, x))
     for one, other in itertools.pairwise(sorted(spans)):
         assert one[0] != other[0] or one[2] <= other[1] + 0.2
+
+
+def test_wild_first_losses_do_not_hide_the_others():
+    assert loss_axis("loss", [150.0, 2.0, 0.5]).log
+    assert not loss_axis("loss", [4.0, 2.0, 0.5]).log
+    assert not loss_axis("loss", [150.0, 0.0]).log  # zero has no place on a logarithmic axis

@@ -196,3 +196,40 @@ def test_the_hand_made_table_is_as_a_sweep_writes_it(sweep):
     with (sweep / "sweep.csv").open(newline="", encoding="utf-8") as file:
         columns = next(csv.reader(file))
     assert columns == ["job", "overrides", *VARIED, "status", "seconds", "folder", "val/map", "val/map_50"]
+
+
+@pytest.fixture
+def searched(tmp_path, eight):
+    """Trials of a search over two settings: eight draws, of which three were ended early."""
+    given = [
+        {
+            "optim.learning_rate": f"0.00385588703188{number:04}",
+            "optim.weight_decay": f"1.{number}e-05",
+            "val/map": number / 10,
+            "status": "stopped" if number < 3 else "done",
+        }
+        for number in range(8)
+    ]
+    write_sweep(tmp_path, eight, ["optim.learning_rate", "optim.weight_decay"], given)
+    for number in range(8):
+        write_table(tmp_path / str(number) / "metrics.csv", detector_rows(3))
+    return ParsedPage(report(tmp_path))
+
+
+def test_trials_that_were_ended_early_are_no_failures(searched):
+    assert "3 ended early, having fallen behind" in searched.texts("small")
+    assert "Not done" not in searched.texts("h2")
+
+
+def test_a_drawn_number_is_shown_short_and_told_whole(searched):
+    assert "0.003856" in searched.texts("td")
+    assert any(cell.get("title") == "0.003855887031880007" for cell in searched.attributes("td"))
+
+
+def test_curves_of_long_names_are_named_by_their_rank(searched):
+    assert [name for name in searched.texts("li") if name.startswith("rank")][:2] == ["rank 1", "rank 2"]
+
+
+def test_without_repeats_nothing_is_said_of_their_spread(searched):
+    assert not {"std", "n"} & set(searched.texts("th"))
+    assert "By val/map." in searched.texts("p")
