@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "weights": GROUND | {"models"},
     "report": GROUND,
     "parity": GROUND | {"records", "models", "detection", "weights"},
-    "tracking": GROUND | {"records", "data", "metrics"},
+    "tracking": GROUND | {"records", "data", "metrics", "report"},
     "tasks": GROUND | {"records", "models", "detection", "data", "metrics", "weights"},
     "run": GROUND
     | {

@@ -93,7 +93,7 @@ def read_run(folder: Path) -> RunFolder:
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
         spec = None
         notes.append("spec.yaml is of another version; its settings are shown as they stand.")
-    pictures = _pictures(folder / "images")
+    pictures = pictures_in(folder / "images")
     return RunFolder(folder, settings, spec, metrics, epochs, pictures, costs, _begun(folder), tuple(notes))
 
 
@@ -179,7 +179,7 @@ def _epochs(text: str) -> tuple[Row, ...]:
     return tuple({name: value for name, value in row.items() if value is not None} for row in rows)
 
 
-def _pictures(folder: Path) -> tuple[Path, ...]:
+def pictures_in(folder: Path) -> tuple[Path, ...]:
     """Single pictures; the sheet that holds them all only where it is alone."""
     if not folder.is_dir():
         return ()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from effdet_lab.errors import ConfigError
+from effdet_lab.report.reading import pictures_in
 from effdet_lab.spec import from_dict
 from effdet_lab.tracking.describe import flatten
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 HOME = ".trackio"  # under outputs
 IMPORTED = "imported.json"
+IMAGES = "images"  # in a run's folder
+MOST_PICTURES = 12  # of a run
 ADDRESS = "127.0.0.1"
 SECONDS_BETWEEN_LOOKS = 10
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID", "TRACKIO_DATASET_ID")
@@ -41,6 +44,7 @@ class Run(NamedTuple):
     group: str | None
     config: dict[str, Any]
     rows: list[tuple[int, dict[str, float]]]  # step, then what was measured there
+    pictures: tuple[Path, ...]
 
 
 def serve(outputs: Path, port: int | None = None) -> None:
@@ -94,12 +98,15 @@ def import_runs(outputs: Path) -> list[str]:
         if not grows:
             for earlier in _runs_called(trackio, known["project"], name) if known else ():
                 earlier.delete()
-        _write(trackio, run, known["rows"] if grows else 0)
+        shown = [picture.name for picture in run.pictures]
+        has_shown = grows and known.get("pictures") == shown
+        _write(trackio, run, known["rows"] if grows else 0, () if has_shown else run.pictures)
         ledger[name] = {
             "stamp": stamp,
             "project": run.project,
             "rows": len(run.rows),
             "print": _print(run, len(run.rows)),
+            "pictures": shown,
         }
         brought.append(name)
         _write_whole(ledger_file, json.dumps(ledger, indent=1))
@@ -129,7 +136,8 @@ def read_run(folder: Path, outputs: Path) -> Run | None:
         return None
     is_job = folder.parent.resolve() != outputs.resolve()
     group = spec.logger.group or (folder.parent.name if is_job else None)
-    return Run(spec.logger.project, name_of(folder, outputs), group, flatten(spec), rows)
+    pictures = pictures_in(folder / IMAGES)[:MOST_PICTURES]
+    return Run(spec.logger.project, name_of(folder, outputs), group, flatten(spec), rows, pictures)
 
 
 def open_trackio(outputs: Path) -> Any:
@@ -162,7 +170,7 @@ def local_and_quiet() -> Iterator[None]:
         os.environ.update(kept)
 
 
-def _write(trackio: Any, run: Run, first_row: int) -> None:
+def _write(trackio: Any, run: Run, first_row: int, pictures: tuple[Path, ...]) -> None:
     with local_and_quiet():
         target = trackio.init(
             project=run.project,
@@ -176,12 +184,16 @@ def _write(trackio: Any, run: Run, first_row: int) -> None:
         )
         for step, values in run.rows[first_row:]:
             target.log(values, step=step)
+        if pictures:
+            drawn = {f"pictures/{path.stem}": trackio.Image(path, caption=path.stem) for path in pictures}
+            target.log(drawn, step=run.rows[-1][0] if run.rows else 0)
         trackio.finish()
 
 
 def _curves(row: Mapping[str, str]) -> dict[str, float]:
-    values = {name: float(text) for name, text in row.items() if text and name != "step"}
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    values = {name: float(text) for name, text in row.items() if text and name not in ("step", "epoch")}
+    finite = {name: value for name, value in values.items() if math.isfinite(value)}
+    return {"train/seconds" if name == "seconds" else name: value for name, value in finite.items()}
 
 
 def _runs_called(trackio: Any, project: str, name: str) -> list[Any]:
@@ -193,7 +205,8 @@ def _runs_called(trackio: Any, project: str, name: str) -> list[Any]:
 
 def _stamp(folder: Path) -> list[int]:
     """Changes when a file does."""
-    states = [(folder / name).stat() for name in ("spec.yaml", "metrics.csv")]
+    paths = [folder / name for name in ("spec.yaml", "metrics.csv", IMAGES)]
+    states = [path.stat() for path in paths if path.exists()]
     return [number for state in states for number in (state.st_mtime_ns, state.st_size)]
 
 

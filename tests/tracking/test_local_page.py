@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 import yaml
+from PIL import Image
 from tiny import changed, tiny_detector
 
 from effdet_lab.errors import ConfigError
@@ -38,8 +39,8 @@ def test_a_run_is_read_with_settings_group_and_curves(tmp_path):
     assert (run.project, run.name, run.group) == (spec.logger.project, "sweep/0", "sweep")
     assert run.config == flatten(spec)
     assert run.rows == [
-        (10, {"epoch": 1, "seconds": 1.5, "train/loss": 3.0}),
-        (20, {"epoch": 2, "seconds": 1.5, "val/map": 0.25}),
+        (10, {"train/seconds": 1.5, "train/loss": 3.0}),
+        (20, {"train/seconds": 1.5, "val/map": 0.25}),
     ]
     write_run(tmp_path / "single", [])
     assert read_run(tmp_path / "single", tmp_path).group is None
@@ -86,6 +87,7 @@ def story(tmp_path_factory):
     files = outputs.parent / "later"
     write_run(files / "longer", [*first, (3, 30, 1.5, 1.0, 0.5)])
     write_run(files / "other", [(1, 10, 1.5, 9.0, "")])
+    Image.new("RGB", (8, 8), "green").save(files / "seen.png")
     return outputs, answer_of(
         """
         import json, pathlib, shutil, sys, urllib.request
@@ -116,6 +118,10 @@ def story(tmp_path_factory):
         step("first")
         step("again")
         step("grown", "longer")
+        (outputs / "single" / "images").mkdir()
+        shutil.copy(files / "seen.png", outputs / "single" / "images" / "seen.png")
+        step("drawn")
+        step("drawn, again")
         step("started anew", "other")
 
         spec = from_dict(yaml.safe_load((outputs / "single" / "spec.yaml").read_text()))
@@ -165,6 +171,15 @@ def test_a_run_that_grows_is_the_same_run(story):
     assert (brought, count) == (["single"], 2)
     assert held["single"]["id"] == story[1]["first"][1]["single"]["id"]
     assert curve(held, "single", "train/loss") == [(10, 3.0), (20, 2.0), (30, 1.0)]
+
+
+def test_the_pictures_of_a_run_are_shown_once(story):
+    brought, held, count = story[1]["drawn"]
+    assert (brought, count) == (["single"], 2)
+    assert held["single"]["id"] == story[1]["grown"][1]["single"]["id"]
+    [(step, picture)] = curve(held, "single", "pictures/seen")
+    assert (step, picture["_type"], picture["caption"]) == (30, "trackio.image", "seen")
+    assert story[1]["drawn, again"][0] == []
 
 
 def test_a_run_that_started_anew_replaces_the_old_one(story):
