@@ -72,7 +72,7 @@ def jobs_at_work(folder) -> list[int]:
 
 def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(tmp_path):
     folder = tmp_path / "sweep"
-    process = start("-m", "seed=0,1,2,3", *TINY, "trainer=smoke", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    process = start("-m", "seed=0,1,2", *TINY, "trainer=smoke", "hydra.sweep.dir=sweep", cwd=tmp_path)
     wait_for(lambda: states(folder)[1:2] == ["running"])
     process.kill()
     process.wait()
@@ -80,17 +80,17 @@ def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(tmp_path):
     wait_for(lambda: "running" in states(folder))  # nobody corrected the ledger
     again = start("sweep=resume", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert again.wait(180) == 0, said(tmp_path)
-    assert "3 of 4 jobs have not finished." in said(tmp_path)
-    assert states(folder) == ["done"] * 4
+    assert "2 of 3 jobs have not finished." in said(tmp_path)
+    assert states(folder) == ["done"] * 3
     assert {number: contents(folder / str(number)) for number in (0,)} == finished
     with open(folder / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["done"] * 4
-    assert [row["seed"] for row in rows] == list("0123")
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert [row["seed"] for row in rows] == list("012")
     assert all(row["val/top1"] for row in rows)
     nothing = start("sweep=resume", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert nothing.wait(60) == 0
-    assert "0 of 4 jobs have not finished." in said(tmp_path)
+    assert "0 of 3 jobs have not finished." in said(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
