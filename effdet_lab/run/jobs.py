@@ -118,18 +118,25 @@ def written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
 
 
-def how_to_resume(before: Sequence[str], overrides: Sequence[str]) -> SweepSpec:
-    """How the jobs of an old sweep are to be run now: as `before`, where nothing else is said.
-
-    Raises: ConfigError or MachineError with every problem.
-    """
-    chosen = {key_of(text) for text in overrides}
-    kept = [
-        text
-        for text in before
-        if key_of(text).partition(".")[0] == "cluster" and "cluster" not in chosen and key_of(text) not in chosen
+def still_said(before: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """What was typed for an old sweep and is not said anew: another cluster takes its settings with it."""
+    said = {key_of(text) for text in overrides}
+    return [
+        text for text in before if key_of(text) not in said and not ("cluster" in said and _group_of(text) == "cluster")
     ]
-    return sweep_of(compose_config([*kept, *overrides]))
+
+
+def how_to_resume(before: Sequence[str], overrides: Sequence[str]) -> SweepSpec:
+    """How the jobs of an old sweep are to be run now: where they ran `before`, where nothing else is said.
+
+    Raises: ConfigError with every problem.
+    """
+    where = [text for text in still_said(before, overrides) if _group_of(text) == "cluster"]
+    return sweep_of(compose_config([*where, *overrides]))
+
+
+def _group_of(override: str) -> str:
+    return key_of(override).partition(".")[0]
 
 
 def sweep_folder(overrides: Sequence[str]) -> Path:
@@ -153,7 +160,7 @@ def _settled(overrides: Sequence[str]) -> tuple[ExperimentSpec, DictConfig]:
     if saved is not None:
         overrides = [*_inherited(saved, overrides), *overrides]
     config = compose_config(overrides)
-    spec = settle_config(config, [text for text in overrides if key_of(text).split(".")[0] not in NOT_OF_A_JOB])
+    spec = settle_config(config, [text for text in overrides if _group_of(text) not in NOT_OF_A_JOB])
     return (spec if saved is None else _as_trained(spec, saved, overrides)), config
 
 
@@ -172,14 +179,14 @@ def _inherited(saved: ExperimentSpec, typed: Sequence[str]) -> list[str]:
     for text in saved.overrides:
         key = key_of(text)
         replaced = any(key == new or key.startswith(f"{new}.") for new in keys)
-        if not replaced and key.split(".")[0] not in NOT_INHERITED:
+        if not replaced and _group_of(key) not in NOT_INHERITED:
             kept.append(text)
     return kept
 
 
 def _as_trained(spec: ExperimentSpec, saved: ExperimentSpec, overrides: Sequence[str]) -> ExperimentSpec:
     """The network as it was trained, and the classes it knows, whatever today's tables say."""
-    typed = {key_of(text).split(".")[0] for text in overrides if text not in saved.overrides}
+    typed = {_group_of(text) for text in overrides if text not in saved.overrides}
     model = spec.model if typed & set(SHAPING) else saved.model
     data = spec.data if "data" in typed else saved.data
     data = dataclasses.replace(

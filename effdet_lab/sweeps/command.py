@@ -9,7 +9,7 @@ from rich.console import Console
 
 from effdet_lab.report.sweep import write_sweep_report
 from effdet_lab.run.folder import claimed, read_spec, write_spec
-from effdet_lab.run.jobs import Searched, Sweep, how_to_resume, is_search, search, spec_of, sweep_folder
+from effdet_lab.run.jobs import Searched, Sweep, how_to_resume, is_search, search, spec_of, still_said, sweep_folder
 from effdet_lab.spec import ExperimentSpec, TrainerSpec, is_detector
 from effdet_lab.sweep_spec import SweepSpec
 from effdet_lab.sweeps.candidates import Candidates, Listed
@@ -18,7 +18,7 @@ from effdet_lab.sweeps.engines import Engine
 from effdet_lab.sweeps.engines.local import LocalEngine
 from effdet_lab.sweeps.ledger import Ledger, held, read_ledger
 from effdet_lab.sweeps.status import status_table, summary
-from effdet_lab.sweeps.table import FILE, best_of, ranking_table, result_table, write_csv
+from effdet_lab.sweeps.table import FILE, best_of, ranking_table, result_table, write_csv, write_ranking
 from effdet_lab.sweeps.telling import teller
 
 FAILED, INTERRUPTED = 1, 130
@@ -46,7 +46,8 @@ def resume_sweep(overrides: Sequence[str]) -> int:
     folder = sweep_folder(overrides)
     ledger = read_ledger(folder)
     spec = how_to_resume(ledger.overrides, overrides)
-    searched = search([*ledger.overrides, *overrides], folder) if is_search(ledger.overrides) else None
+    said = [*still_said(ledger.overrides, overrides), *overrides]
+    searched = search(said, folder) if is_search(ledger.overrides) else None
     with held(folder):  # not while somebody drives it
         for entry in ledger.entries:
             if entry.state in ("failed", "refused", "interrupted"):
@@ -80,6 +81,7 @@ def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searche
         except KeyboardInterrupt:
             interrupted = True
     write_csv(ledger)
+    write_ranking(ledger)
     Console().print(result_table(ledger))
     ranking = ranking_table(ledger)
     if ranking is not None:

@@ -1,4 +1,4 @@
-"""A sweep as a table: sweep.csv for scripts, columns for people."""
+"""A sweep as tables: sweep.csv and ranking.csv for scripts, columns for people."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from effdet_lab.report.statistics import deviation, mean
 from effdet_lab.run.folder import write_text
 from effdet_lab.sweeps.ledger import Entry, Ledger
 
-FILE = "sweep.csv"
+FILE, RANKING = "sweep.csv", "ranking.csv"
 DECIDING = ("val/map", "val/top1")
 SHOWN = ("val/map", "val/map_50", "val/top1", "val/top5", "val/loss")
 
@@ -99,6 +99,31 @@ def write_csv(ledger: Ledger) -> None:
             ]
         )
     write_text(ledger.folder / FILE, text.getvalue())
+
+
+def write_ranking(ledger: Ledger) -> None:
+    """A row for each choice of settings, the best first: how many repeats, and every metric's mean and spread.
+
+    Not written where no finished job has measured what decides.
+    """
+    metric = deciding_metric(ledger.entries)
+    if metric is None:
+        return
+    settings = [name for name in varied(ledger.entries) if name not in REPEATS]
+    groups = together(ledger.entries, metric)
+    metrics = sorted({name for group in groups.values() for entry in group for name in entry.metrics})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = [f"{name}{what}" for name in metrics for what in ("", "_std")]
+    writer.writerow(["rank", *settings, "n", "jobs", *numbers])
+    for rank, (key, group) in enumerate(groups.items(), start=1):
+        row: list[object] = [rank, *key, len(group), " ".join(str(entry.number) for entry in group)]
+        for name in metrics:
+            values = [entry.metrics[name] for entry in group if name in entry.metrics]
+            spread = deviation(values)
+            row += [f"{mean(values):.7g}" if values else "", "" if spread is None else f"{spread:.7g}"]
+        writer.writerow(row)
+    write_text(ledger.folder / RANKING, text.getvalue())
 
 
 def result_table(ledger: Ledger) -> Table:

@@ -11,7 +11,7 @@ from scripted import experiment, ledger_of
 
 import effdet_lab
 from effdet_lab.errors import ConfigError, MachineError
-from effdet_lab.run.jobs import how_to_resume, sweep
+from effdet_lab.run.jobs import how_to_resume, still_said, sweep
 from effdet_lab.settings.compose import compose_config, sweep_of
 from effdet_lab.sweep_spec import ClusterSpec
 from effdet_lab.sweeps.engines.gpus import free_gpus
@@ -151,6 +151,8 @@ def test_a_resumed_sweep_runs_where_it_ran_unless_another_place_is_named():
     longer = how_to_resume(before, ["sweep=resume", "cluster.hours=9"]).cluster
     assert (longer.partition, longer.hours) == ("a", 9.0)
     assert how_to_resume(before, ["sweep=resume", "cluster=local"]).cluster.name == "local"
+    assert still_said(before, ["cluster=local", "seed=2"]) == []
+    assert still_said(before, ["cluster.hours=9"]) == before[:-1]
 
 
 def test_a_rank_of_slurms_goes_back_into_the_queue_as_itself():

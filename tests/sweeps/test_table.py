@@ -5,7 +5,7 @@ import dataclasses
 from scripted import experiment, ledger_of
 
 from effdet_lab.sweeps.status import progress_of, summary
-from effdet_lab.sweeps.table import best_of, ranking_table, varied, write_csv
+from effdet_lab.sweeps.table import best_of, ranking_table, varied, write_csv, write_ranking
 
 
 def measured(tmp_path, scores):
@@ -68,3 +68,17 @@ def test_progress_is_read_from_the_files(tmp_path):
 def test_a_lucky_repeat_does_not_make_its_setting_the_best(tmp_path):
     ledger = measured(tmp_path, {(0, 0): 0.95, (0, 1): 0.5, (1, 0): 0.8, (1, 1): 0.9})
     assert best_of(ledger.entries).number == 3
+
+
+def test_the_ranking_is_a_file_with_mean_spread_and_number(tmp_path):
+    write_ranking(measured(tmp_path, {(0, 0): 0.5, (0, 1): 0.7, (1, 0): 0.9}))
+    assert (tmp_path / "ranking.csv").read_text().splitlines() == [
+        "rank,phi,n,jobs,val/top1,val/top1_std",
+        "1,1,1,2,0.9,",
+        "2,0,2,0 1,0.6,0.1414214",
+    ]
+
+
+def test_without_a_measurement_there_is_no_ranking(tmp_path):
+    write_ranking(ledger_of(tmp_path, [experiment()]))
+    assert not (tmp_path / "ranking.csv").exists()
