@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # Most of a test's time is one core's: two files at a time.
-TOGETHER := --numprocesses=2 --dist=loadfile
+TOGETHER := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test check clean
 
