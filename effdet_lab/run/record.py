@@ -32,16 +32,20 @@ def epoch_metrics(trainer: Trainer, evaluated: bool) -> dict[str, float]:
 
     Validation metrics of an earlier epoch linger in the trainer; they belong to that epoch's row.
     """
+    return _metrics_of(trainer, ("train/", "val/") if evaluated else ("train/",))
+
+
+def _metrics_of(trainer: Trainer, splits: tuple[str, ...]) -> dict[str, float]:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    splits = ("train/", "val/") if evaluated else ("train/",)
     return {name: value for split in splits for name, value in metrics.items() if name.startswith(split)}
 
 
 class MetricsTable(Callback):
     """Writes metrics.csv, whole after every epoch, so that a reader never meets half a row.
 
-    A resumed run keeps the rows before the epoch it starts from; that of its checkpoint was measured by the process
-    that wrote it. New metrics become new columns.
+    What a validation measured is written before the checkpoint that follows it, so that a run that is killed between
+    them and resumed has measured every epoch. A resumed run keeps the rows up to its checkpoint's. New metrics become
+    new columns.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,18 +64,21 @@ class MetricsTable(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.evaluated = True
+        self._write(trainer, _metrics_of(trainer, ("val/",)))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.started is None:
-            return
-        metrics = epoch_metrics(trainer, self.evaluated)
-        if trainer.is_global_zero:
+        self._write(trainer, epoch_metrics(trainer, self.evaluated))
+
+    def _write(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """The epoch's row, in place of what was known of it before; nothing of an epoch that another process ran."""
+        if self.started is not None and trainer.is_global_zero:
             row = {
                 "epoch": str(trainer.current_epoch + 1),
                 "step": str(trainer.global_step),
                 "seconds": f"{time.monotonic() - self.started:.2f}",
             }
-            self.rows.append(row | {name: f"{value:.7g}" for name, value in metrics.items()})
+            earlier = [other for other in self.rows if other["epoch"] != row["epoch"]]
+            self.rows = [*earlier, row | {name: f"{value:.7g}" for name, value in metrics.items()}]
             write_table(self.path, self.rows)
 
 

@@ -76,6 +76,8 @@ def test_one_shared_repeat_tells_nothing():
 def test_numbers_that_hardly_come_twice_are_grouped_into_thirds():
     numbers = [0.9, 0.1, 0.5, 0.2, 0.6, 0.8]
     assert levels_of([str(number) for number in numbers], numbers) == [2, 0, 1, 0, 1, 2]
+    tied = [1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # a bound itself belongs to the upper third
+    assert levels_of([f"{number}" for number in tied], tied) == [0, 1, 1, 1, 2, 2, 2]
     assert eta_squared(levels_of([str(number) for number in numbers], numbers), [3, 1, 2, 1, 2, 3]) == 1.0
 
 

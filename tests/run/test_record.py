@@ -1,8 +1,9 @@
 import json
 import math
 
+import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny import loader
 
@@ -67,6 +68,16 @@ def test_a_resumed_run_continues_its_table(tmp_path):
     fit(tmp_path, 4, checkpoint=tmp_path / "two.ckpt")
     rows = read_table(tmp_path / "metrics.csv")
     assert [(row["epoch"], row["val/map"]) for row in rows] == [("1", "0.25"), ("2", "0.5"), ("3", "0.75"), ("4", "1")]
+
+
+def test_what_a_validation_measured_is_written_before_its_checkpoint(tmp_path):
+    class Killed(Callback):
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            raise KeyError("as if it were killed")
+
+    with pytest.raises(KeyError):
+        fit(tmp_path, 2, more=[ModelCheckpoint(tmp_path, save_on_train_epoch_end=False), Killed()])
+    assert without_times(read_table(tmp_path / "metrics.csv")) == [{"epoch": "1", "step": "3", "val/map": "0.25"}]
 
 
 def test_new_metrics_become_new_columns(tmp_path):

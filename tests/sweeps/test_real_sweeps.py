@@ -136,7 +136,7 @@ def test_a_rank_that_is_killed_costs_no_more_than_the_epochs_since_the_last_chec
     with open(folder / "0" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == list("123")
-    assert all(row["val/top1"] and row["train/loss"] for row in rows)  # that of the checkpoint, too
+    assert all(row["val/top1"] for row in rows)  # that of the checkpoint, too
 
 
 def test_every_job_has_ranks_of_its_own_and_one_that_fails_harms_no_other(tmp_path):

@@ -122,6 +122,8 @@ def story(tmp_path_factory):
         shutil.copy(files / "seen.png", outputs / "single" / "images" / "seen.png")
         step("drawn")
         step("drawn, again")
+        (outputs / "single" / "spec.yaml").touch()
+        step("touched")
         step("started anew", "other")
 
         spec = from_dict(yaml.safe_load((outputs / "single" / "spec.yaml").read_text()))
@@ -180,6 +182,7 @@ def test_the_pictures_of_a_run_are_shown_once(story):
     [(step, picture)] = curve(held, "single", "pictures/seen")
     assert (step, picture["_type"], picture["caption"]) == (30, "trackio.image", "seen")
     assert story[1]["drawn, again"][0] == []
+    assert len(curve(story[1]["touched"][1], "single", "pictures/seen")) == 1
 
 
 def test_a_run_that_started_anew_replaces_the_old_one(story):
