@@ -1,8 +1,7 @@
 """A sweep's folder as one page: what is best, what it costs, and which setting mattered."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from effdet_lab.report.charts import COLOURS, Axis, Point, Series, bar, chart, loss_axis, stack
@@ -19,6 +18,7 @@ from effdet_lab.report.page import (
     tiles,
     write_page,
 )
+from effdet_lab.report.ranking import PHI, Group, label_of, ranked
 from effdet_lab.report.reading import (
     REPEATS,
     SweepFolder,
@@ -29,7 +29,7 @@ from effdet_lab.report.reading import (
     main_metric,
     read_sweep,
 )
-from effdet_lab.report.statistics import compare_repeats, deviation, eta_squared, levels_of, mean, pareto_front
+from effdet_lab.report.statistics import compare_repeats, eta_squared, levels_of, pareto_front
 from effdet_lab.report.wording import NOTHING, count, day, decimal, duration, parsed, plural, short
 
 BESIDE = ("val/map_50", "val/top5", "val/loss")  # columns of the ranking
@@ -45,36 +45,7 @@ COSTS: dict[str, Callable[[SweepJob], float | None]] = {
     "seconds": lambda job: job.seconds,
 }
 STOPPED = "stopped"  # by a search
-PLUS_MINUS, PHI = "\N{PLUS-MINUS SIGN}", "\N{GREEK SMALL LETTER PHI}"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Jobs that differ only in what repeats them, of which at least one was measured."""
-
-    label: str
-    settings: Mapping[str, str]
-    jobs: tuple[SweepJob, ...]  # the measured ones
-    values: tuple[float, ...]  # of the main metric
-
-    @property
-    def mean(self) -> float:
-        """Of the main metric."""
-        return mean(self.values)
-
-    def repeats(self, metric: str) -> dict[Hashable, float]:
-        """The metric by what repeats the job."""
-        return {tuple(job.settings.get(name, "") for name in REPEATS): job.metrics[metric] for job in self.jobs}
-
-    @property
-    def deviation(self) -> float | None:
-        """Of the main metric over the repeats."""
-        return deviation(self.values)
-
-    def average(self, of: Callable[[SweepJob], float | None]) -> float | None:
-        """Over the jobs that know it."""
-        known = [value for value in map(of, self.jobs) if value is not None]
-        return mean(known) if known else None
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def write_sweep_report(folder: Path) -> Path:
@@ -103,37 +74,6 @@ def sweep_page(sweep: SweepFolder) -> Html:
     begun = [job.run.when for job in sweep.jobs if job.run.when]
     kicker = " \N{MIDDLE DOT} ".join(["sweep", *([day(min(begun))] if begun else [])])
     return page(sweep.path.absolute().name, kicker, _summary(sweep), content)
-
-
-def ranked(sweep: SweepFolder, metric: str) -> list[Group]:
-    """Repeats together, best first."""
-    shared = [name for name in sweep.varied if name not in REPEATS]
-    members: dict[tuple[str, ...], list[SweepJob]] = {}
-    for job in sweep.jobs:
-        if metric in job.metrics:
-            members.setdefault(tuple(job.settings[name] for name in shared), []).append(job)
-    groups = [
-        Group(
-            _label(dict(zip(shared, key, strict=True))) or "all jobs",
-            dict(zip(shared, key, strict=True)),
-            tuple(jobs),
-            tuple(job.metrics[metric] for job in jobs),
-        )
-        for key, jobs in members.items()
-    ]
-    return sorted(groups, key=lambda group: group.mean, reverse=higher_is_better(metric))
-
-
-def _label(settings: Mapping[str, str]) -> str:
-    """As short as it stays clear: a word needs no name, a number does."""
-    words = []
-    for name, value in settings.items():
-        number = parsed(value)
-        short_name = PHI if name == "phi" else name.split(".")[-1]
-        words.append(
-            value if value and number is None else f"{short_name} {NOTHING if number is None else short(number)}"
-        )
-    return ", ".join(words)
 
 
 def _summary(sweep: SweepFolder) -> str:
@@ -239,7 +179,7 @@ def _scaling(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html |
     lines: dict[str, list[tuple[float, Group]]] = {}
     for phi, group in scaled:
         others = {name: value for name, value in group.settings.items() if name != "phi"}
-        lines.setdefault(_label(others) or metric, []).append((phi, group))
+        lines.setdefault(label_of(others) or metric, []).append((phi, group))
     series = [
         Series(
             label,
@@ -365,7 +305,7 @@ def _job_curve(job: SweepJob, metric: str, colour: int | None, label: str) -> Se
     measured = curve(job.run.epochs, metric)
     measured = measured[:: -math.ceil(len(measured) / DRAWN) or -1][::-1]  # thinned, the last one kept
     points = [Point(x, y) for x, y in measured]
-    told = f"job {job.number}: {_label(job.settings)}"
+    told = f"job {job.number}: {label_of(job.settings)}"
     if points:
         told += f"\n{metric} {short(points[-1].y)} after epoch {points[-1].x:g}"
     return Series(label if colour is not None else "others", points, colour, told=told)

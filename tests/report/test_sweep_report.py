@@ -7,8 +7,9 @@ from report_folders import detector_rows, write_metrics, write_spec, write_sweep
 
 import effdet_lab
 from effdet_lab.errors import DataError
+from effdet_lab.report.ranking import ranked
 from effdet_lab.report.reading import read_sweep
-from effdet_lab.report.sweep import ranked, write_sweep_report
+from effdet_lab.report.sweep import write_sweep_report
 
 VARIED = ["phi", "optim.learning_rate", "seed"]
 # phi, rate, seed, val/map: means 0.2, 0.5, 0.6 and one group whose second repeat failed.
