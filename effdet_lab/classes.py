@@ -5,6 +5,11 @@ from collections.abc import Mapping
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGENET_CLASSES = 1000
+# Source: EfficientNet (Tan and Le, 2019), table 6. Their names come with the data.
+TRANSFER_CLASSES = {
+    "cifar100": 100, "birdsnap": 500, "stanford_cars": 196, "flowers102": 102, "fgvc_aircraft": 100,
+    "oxford_pets": 37, "food101": 101,
+}  # fmt: skip
 COCO_CLASSES = 90  # category ids run to 90, ten of them unused; label = id - 1, as the published detectors have it
 # Source: COCO, instances_val2017.json.
 COCO_CATEGORIES = {

@@ -10,7 +10,8 @@ from effdet_lab.run.job import exit_code, left_clean, run_job
 from effdet_lab.run.jobs import Job, is_search, search, single, spec_of, sweep, sweep_folder
 from effdet_lab.run.outside import agreed_folder
 from effdet_lab.run.ranks import is_first, started_outside
-from effdet_lab.run.say import told
+from effdet_lab.run.say import log, told
+from effdet_lab.spec import ExperimentSpec
 
 MULTIRUN = ("-m", "--multirun")
 RESUME = "sweep=resume"
@@ -57,16 +58,22 @@ def _obey(arguments: Sequence[str]) -> None:
 
                 show_status(sweep_folder(overrides))
             case "plan":
-                _plan([job.spec])
+                _plan([job.spec], _dated(job.folder, "plan", overrides))
             case "compare":
                 _compare(job, overrides)
+            case "report":
+                _report(job, overrides)
+            case "forecast":
+                _forecast([job.spec], _dated(job.folder, "forecast", overrides))
             case _:
                 run_job(job.spec, _folder(job, overrides))
         return
     jobs = sweep(overrides)
-    if all(job.spec.task == "plan" for job in jobs.jobs):
-        _plan([job.spec for job in jobs.jobs])
-        return
+    specs, tasks = [job.spec for job in jobs.jobs], {job.spec.task for job in jobs.jobs}
+    for task, tell in (("plan", _plan), ("forecast", _forecast)):
+        if tasks == {task}:
+            tell(specs, _dated(jobs.folder, task, overrides))
+            return
     from effdet_lab.sweeps.command import run_sweep
 
     _leave_with(run_sweep(jobs, overrides))
@@ -89,14 +96,37 @@ def _search(overrides: Sequence[str]) -> None:
 def _compare(job: Job, overrides: Sequence[str]) -> None:
     from effdet_lab.run.compare import compare_runs
 
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = job.folder if _is_named(overrides) else job.folder.with_name(f"compare_{now}")
+    folder = _dated(job.folder, "compare", overrides)
     with left_clean(folder), told(folder, aloud=True):
         compare_runs([Path(run) for run in job.spec.runs], folder)
 
 
+def _report(job: Job, overrides: Sequence[str]) -> None:
+    from effdet_lab.report.scaling import write_scaling_report
+
+    folder = _dated(job.folder, "report", overrides)
+    runs = [Path(run).expanduser() for run in job.spec.runs]
+    with left_clean(folder), told(folder, aloud=True):
+        page = write_scaling_report(runs, folder, job.spec.published)
+        log.info(f"Open {page}; its pictures are in {folder / 'figures'}.")
+
+
+def _forecast(specs: Sequence[ExperimentSpec], folder: Path) -> None:
+    from effdet_lab.run.forecast import forecast
+
+    with left_clean(folder), told(folder, aloud=True):
+        forecast(specs, folder)
+
+
+def _dated(folder: Path, what: str, overrides: Sequence[str]) -> Path:
+    """The folder that was named, or one beside it that says what it holds and when it was made."""
+    if _is_named(overrides):
+        return folder
+    return folder.with_name(f"{what}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
+
+
 def _is_named(overrides: Sequence[str]) -> bool:
-    return any(text.startswith("hydra.run.dir=") for text in overrides)
+    return any(text.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for text in overrides)
 
 
 def _folder(job: Job, overrides: Sequence[str]) -> Path:
@@ -111,10 +141,15 @@ def _leave_with(code: int) -> None:
         sys.exit(code)
 
 
-def _plan(specs: list) -> None:
-    from effdet_lab.run.plan import plan
+def _plan(specs: Sequence[ExperimentSpec], folder: Path) -> None:
+    with left_clean(folder), told(folder, aloud=True):
+        from effdet_lab.run.plan import plan
 
-    plan(specs)
+        misfits = plan(specs, folder)
+    if misfits:  # the price list stays, whatever it says
+        from effdet_lab.errors import MachineError
+
+        raise MachineError(misfits)
 
 
 def _ask_hydra() -> None:

@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from effdet_lab.scaling import Family, Fusion, Scaling
-from effdet_lab.stages import StageSpec
+from effdet_lab.scaling import PAPERS_COEFFICIENTS, PUBLISHED_BASE, Axis, Base, Coefficients, Fusion, Scaling
+from effdet_lab.stages import Activation, Family, StageSpec
+from effdet_lab.topology import Topology
 
-Task = Literal["train", "evaluate", "predict", "plan", "verify", "export", "compare", "status", "dashboard"]
+Task = Literal[
+    *("train", "evaluate", "predict", "plan", "search", "forecast", "report"),
+    *("verify", "export", "compare", "status", "dashboard"),
+]
 Size = tuple[int, int]  # height, width in pixels
 Colour = tuple[float, float, float]  # red, green, blue as fractions of 255
 InitClasses = Literal["fit", "by_name", "new"]
+AmoebaNetCell = Literal["a", "b", "c"]
 ExportGrammar = Literal["own", "timm", "effdet"]
 Evaluator = Literal["faster_coco_eval", "pycocotools", "hotcoco"]
 
@@ -23,7 +28,7 @@ Evaluator = Literal["faster_coco_eval", "pycocotools", "hotcoco"]
 class LayerStyle:
     """What every convolution of a network shares."""
 
-    activation: Literal["silu", "relu6"]
+    activation: Activation
     padding: Literal["same", "symmetric"]
     norm_eps: float
     norm_momentum: float  # torch's convention: the weight of the new batch
@@ -31,7 +36,7 @@ class LayerStyle:
 
 @dataclass(frozen=True)
 class EfficientNetSpec:
-    """An EfficientNet or EfficientNet-Lite, scaled."""
+    """An EfficientNet, or another network that is a stem, stages and a head, scaled."""
 
     family: Family
     phi: float
@@ -39,20 +44,67 @@ class EfficientNetSpec:
     depth: float
     stem_channels: int
     stages: tuple[StageSpec, ...]
-    head_channels: int
+    head_channels: int  # 0: the classifier follows the last stage
     drop_path: float  # of block i of N it is i / N of this
     style: LayerStyle
 
 
 @dataclass(frozen=True)
 class TimmSpec:
-    """Any timm network with feature maps."""
+    """Any timm network."""
 
     architecture: str
     drop_path: float
 
 
-BackboneSpec = EfficientNetSpec | TimmSpec
+@dataclass(frozen=True)
+class ResNetSpec:
+    """One of timm's ResNets, scaled."""
+
+    architecture: str
+    drop_path: float
+    phi: float
+    width: float
+    depth: float
+    stem_channels: int
+    channels: tuple[int, ...]  # of each stage, within its bottlenecks
+    repeats: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TorchvisionSpec:
+    """Any of torchvision's classifiers."""
+
+    architecture: str
+
+
+@dataclass(frozen=True)
+class AmoebaNetSpec:
+    """AmoebaNet: which cell it repeats, how often in each of its three stacks, and how wide."""
+
+    cell: AmoebaNetCell
+    cells: int
+    filters: int
+    drop_path: float
+
+
+@dataclass(frozen=True)
+class PolyNetSpec:
+    """The Very Deep PolyNet."""
+
+    drop_path: float
+
+
+@dataclass(frozen=True)
+class ShuffleNetSpec:
+    """ShuffleNet V1."""
+
+    groups: int
+    width: float
+
+
+ComparatorSpec = TimmSpec | TorchvisionSpec | AmoebaNetSpec | PolyNetSpec | ShuffleNetSpec
+BackboneSpec = EfficientNetSpec | ResNetSpec | ComparatorSpec
 
 
 @dataclass(frozen=True)
@@ -74,6 +126,7 @@ class BiFPNSpec:
     max_level: int
     fusion: Fusion
     redundant_bias: bool  # a bias before a batch norm, as the official weights carry it
+    topology: Topology = "bifpn"
 
 
 @dataclass(frozen=True)
@@ -185,8 +238,19 @@ class Cifar10Source:
     download: bool
 
 
+TransferName = Literal["cifar100", "birdsnap", "stanford_cars", "flowers102", "fgvc_aircraft", "oxford_pets", "food101"]
+
+
+@dataclass(frozen=True)
+class TransferSource:
+    """A data set that EfficientNet was transferred to, as its authors release it, or its pictures as folders."""
+
+    name: TransferName
+    download: bool
+
+
 DetectionSource = DigitScenesSource | CocoSource | VocSource
-ClassificationSource = DigitsSource | FolderSource | Cifar10Source
+ClassificationSource = DigitsSource | FolderSource | Cifar10Source | TransferSource
 
 
 @dataclass(frozen=True)
@@ -266,6 +330,7 @@ class TrainerSpec:
     compile: bool
     deterministic: bool
     strategy: Literal["ddp", "fsdp"] = "ddp"  # of several processes: each has all weights, or a part
+    min_steps: int = 0  # the epochs become as many as it takes, once the data is known
 
     @property
     def world_size(self) -> int:
@@ -286,11 +351,36 @@ class LoggerSpec:
 
 
 @dataclass(frozen=True)
+class BudgetSpec:
+    """What a network may cost; 0 is no limit. It is no part of an experiment: it finds one's phi."""
+
+    macs: int
+    growth: float  # of the multiply-adds, from phi=0 on
+    params: int
+    latency_ms: float
+    memory: int  # bytes
+    free: tuple[Axis, ...]
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything is limited."""
+        return bool(self.macs or self.growth or self.params or self.latency_ms or self.memory)
+
+
+@dataclass(frozen=True)
 class ExportSpec:
     """How task=export writes weights."""
 
     grammar: ExportGrammar
     hub: str  # OWNER/NAME to push to; empty: nowhere
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """How an experiment is priced."""
+
+    probe: bool  # by training a few steps
+    memory: int  # bytes of the device it shall fit; 0: this machine's
 
 
 @dataclass(frozen=True)
@@ -318,8 +408,12 @@ class ExperimentSpec:
     init_classes: InitClasses = "fit"
     export: ExportSpec = ExportSpec("own", "")
     target: Literal["local", "wandb"] = "local"  # of task=dashboard
-    runs: tuple[str, ...] = ()  # folders for task=compare
+    runs: tuple[str, ...] = ()  # folders for task=compare, report and forecast
+    published: tuple[str, ...] = ()  # tables for task=report
+    coefficients: Coefficients = PAPERS_COEFFICIENTS
+    base: Base = PUBLISHED_BASE
     left_to_weights: tuple[str, ...] = ()  # settings that nobody wrote and that belong to the weights, where they tell
+    plan: PlanSpec = PlanSpec(False, 0)
 
 
 def is_detector(spec: ExperimentSpec) -> bool:
@@ -351,6 +445,7 @@ def from_dict(data: Mapping[str, Any]) -> ExperimentSpec:
 def fingerprint(spec: ExperimentSpec) -> str:
     """The same for experiments with the same numbers, however they were typed."""
     numbers = to_dict(dataclasses.replace(spec, overrides=()))
+    del numbers["plan"]  # how an experiment is priced is no part of it
     return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:16]
 
 

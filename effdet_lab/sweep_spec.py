@@ -63,6 +63,9 @@ class SearchSpec:
     space: tuple[Dimension, ...]
     agent: Literal["optuna", "wandb"] = "optuna"
     min_epochs: int = 1  # before a trial may fall behind
+    target: int = 0  # multiply-adds; the metric is weighed by (multiply-adds / target) ** exponent. 0: it is not
+    exponent: float = -0.07
+    tolerance: float = 0.0  # of alpha * beta^2 * gamma^2 around 2; 0: any product
 
 
 @dataclass(frozen=True)

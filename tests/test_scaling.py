@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from effdet_lab import scaling, stages, topology
 from effdet_lab.scaling import Coefficients, backbone_scale, detector_scale
-from effdet_lab.stages import round_channels, round_repeats, scaled_stages
+from effdet_lab.stages import EFFICIENTNET_B0, round_channels, round_repeats, scaled
 
 # facts: tensorflow/tpu efficientnet_params; stage channels and repeats computed from them and checked against timm.
 EXPANDED = {
@@ -32,7 +32,7 @@ def test_the_examples_in_the_docstrings_are_true(module):
 @pytest.mark.parametrize(("phi", "expected"), EXPANDED.items())
 def test_each_member_has_the_published_channels_and_repeats(phi, expected):
     scale = backbone_scale(phi)
-    network = scaled_stages(scale.width, scale.depth)
+    network = scaled(EFFICIENTNET_B0, scale.width, scale.depth)
     channels = tuple(stage.out_channels for stage in network.stages)
     repeats = tuple(stage.repeats for stage in network.stages)
     assert (network.stem_channels, channels, network.head_channels, repeats) == expected
@@ -69,11 +69,47 @@ def test_between_the_rows_numbers_never_fall(first, second):
 
 
 @settings(max_examples=50)
+@given(st.floats(-4, 7), st.floats(-4, 7), st.sampled_from(["published", "formula"]))
+def test_below_the_table_and_across_its_edge_numbers_never_fall_either(first, second, mode):
+    low, high = sorted((first, second))
+    pairs = [
+        (scale_at(low, scaling=mode), scale_at(high, scaling=mode)) for scale_at in (detector_scale, backbone_scale)
+    ]
+    for small, large in pairs:
+        for name, value in vars(small).items():
+            if not isinstance(value, str):
+                assert value <= vars(large)[name], name
+
+
+@pytest.mark.parametrize("phi", range(11))
+def test_the_formula_is_the_paper_s_at_every_whole_phi(phi):
+    scale = backbone_scale(phi, scaling="formula")
+    assert (scale.depth, scale.width) == (pytest.approx(1.2**phi), pytest.approx(1.1**phi))
+    assert abs(scale.image_size - 224 * 1.15**phi) <= 2
+    detector = detector_scale(phi, scaling="formula")
+    assert detector.image_size == 512 + 128 * phi
+    assert (detector.bifpn_repeats, detector.head_repeats) == (3 + phi, 3 + phi // 3)
+    assert detector.bifpn_channels == round_channels(64 * 1.35**phi)
+    assert detector.backbone_phi == phi
+
+
+def test_a_network_without_a_table_follows_the_formula_in_published_mode():
+    for phi in (-1.5, 1, 2.5):
+        assert backbone_scale(phi, "mobilenet_v2") == backbone_scale(phi, "mobilenet_v2", "formula")
+        assert backbone_scale(phi, "mobilenet_v2").width == pytest.approx(1.1**phi)
+
+
+def test_table_3_s_compound_networks_are_the_formula_s_at_phi_2_rounded():
+    scale = backbone_scale(2, "resnet", "formula")
+    assert (round(scale.depth, 1), round(scale.width, 1), round(scale.image_size / 224, 1)) == (1.4, 1.2, 1.3)
+
+
+@settings(max_examples=50)
 @given(st.floats(-4, 7), st.sampled_from(["published", "formula", "depth", "width", "resolution"]))
 def test_every_phi_gives_a_network_that_can_be_built(phi, mode):
     scale = detector_scale(phi, scaling=mode)
     assert scale.image_size >= 64
-    assert scale.image_size % 32 == 0
+    assert scale.image_size % 8 == 0
     assert scale.bifpn_channels % 8 == 0
     assert min(scale.bifpn_repeats, scale.head_repeats) >= 1
 

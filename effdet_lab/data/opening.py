@@ -18,6 +18,7 @@ from effdet_lab.data.folds import held_out
 from effdet_lab.data.pictures import check_pictures
 from effdet_lab.data.places import Place, Split, locate, splits_of
 from effdet_lab.data.splits import R, Records
+from effdet_lab.data.transfer_sets import fetch_transfer_set, read_transfer_set, transfer_classes
 from effdet_lab.data.voc import read_voc, voc_classes
 from effdet_lab.data.wording import shortened
 from effdet_lab.errors import DataError
@@ -29,6 +30,7 @@ from effdet_lab.spec import (
     DigitsSource,
     ExperimentSpec,
     FolderSource,
+    TransferSource,
     VocSource,
     with_classes,
 )
@@ -43,6 +45,9 @@ def fetch(data: DataSpec, splits: tuple[Split, ...]) -> None:
     elif isinstance(data.source, Cifar10Source):
         for place in locate(data, splits).values():
             unpack_cifar10(place.pictures, data.source.download)
+    elif isinstance(data.source, TransferSource):
+        for split, place in locate(data, splits).items():
+            fetch_transfer_set(data.source, place.pictures, split)
 
 
 def learn_classes(spec: ExperimentSpec) -> ExperimentSpec:
@@ -56,7 +61,7 @@ def learn_classes(spec: ExperimentSpec) -> ExperimentSpec:
     data, splits = spec.data, splits_of(spec)
     place = locate(data, splits)[splits[0]]
     fetch(data, splits)
-    categories = _categories(data, place)
+    categories = _categories(data, place, splits[0])
     names, ids = layout_of(categories)
     if data.classes:
         labels_of(names, data.classes, str(place.annotations or place.pictures))
@@ -91,14 +96,14 @@ def open_split(spec: ExperimentSpec, split: Split) -> Records:
 
     Raises: DataError with what is missing or wrong; with `data.on_error=skip` broken pictures are left out.
     """
-    data = spec.data
-    classes = data.classes or learn_classes(spec).data.classes
-    origin: Split = "train" if data.is_cut else split
-    records = without_broken(_read(data, locate(data, (origin,))[origin], origin, classes), data.on_error)
-    if not data.is_cut:
-        return records
-    held_out_I = held_out(records, data.fold, data.folds)
-    return records.select(held_out_I if split == "val" else ~held_out_I)
+    return _cut(spec.data, split, without_broken(_whole(spec, split), spec.data.on_error))
+
+
+def count_pictures(spec: ExperimentSpec, split: Split) -> int:
+    """How many pictures `open_split` gives. They are looked at only where broken ones would be left out."""
+    if spec.data.on_error == "skip":
+        return len(open_split(spec, split))
+    return len(_cut(spec.data, split, _whole(spec, split)))
 
 
 def without_broken(records: R, on_error: str) -> R:
@@ -119,6 +124,22 @@ def without_broken(records: R, on_error: str) -> R:
     return records.select(~np.isin(np.arange(len(records)), list(wrong)))
 
 
+def _whole(spec: ExperimentSpec, split: Split) -> Records:
+    """The split that a fold is cut from, or the split itself."""
+    data = spec.data
+    origin: Split = "train" if data.is_cut else split
+    classes = data.classes or learn_classes(spec).data.classes
+    return _read(data, locate(data, (origin,))[origin], origin, classes)
+
+
+def _cut(data: DataSpec, split: Split, records: R) -> R:
+    """The part of the records that is the split."""
+    if not data.is_cut:
+        return records
+    held_out_I = held_out(records, data.fold, data.folds)
+    return records.select(held_out_I if split == "val" else ~held_out_I)
+
+
 def _ids_for(data: DataSpec, categories: dict[int, str]) -> tuple[int, ...]:
     """The ids of given classes: COCO files have their own, others count in the given order."""
     if isinstance(data.source, CocoSource | DigitScenesSource):
@@ -127,7 +148,7 @@ def _ids_for(data: DataSpec, categories: dict[int, str]) -> tuple[int, ...]:
     return tuple(range(first, first + len(data.classes)))
 
 
-def _categories(data: DataSpec, place: Place) -> dict[int, str]:
+def _categories(data: DataSpec, place: Place, split: Split) -> dict[int, str]:
     """Class names by the file's ids."""
     match data.source:
         case CocoSource():
@@ -139,6 +160,8 @@ def _categories(data: DataSpec, place: Place) -> dict[int, str]:
             return dict(enumerate(folder_classes(place.pictures, pattern)))
         case Cifar10Source():
             return dict(enumerate(CIFAR10))
+        case TransferSource():
+            return dict(enumerate(transfer_classes(data.source, place.pictures, split)))
         case DigitsSource() | DigitScenesSource():
             return dict(enumerate(DIGITS))
         case _:
@@ -159,5 +182,7 @@ def _read(data: DataSpec, place: Place, split: Split, classes: tuple[str, ...]) 
             return read_folder(place.pictures, pattern, classes)
         case Cifar10Source(download=download):
             return read_cifar10(place.pictures, split, classes, download)
+        case TransferSource():
+            return read_transfer_set(data.source, place.pictures, split, classes)
         case _:
             assert_never(data.source)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
+from effdet_lab.data.releases import RELEASES
 from effdet_lab.data.wording import listed, nearest
 from effdet_lab.errors import DataError
 from effdet_lab.spec import (
@@ -15,6 +16,7 @@ from effdet_lab.spec import (
     DigitsSource,
     ExperimentSpec,
     FolderSource,
+    TransferSource,
     VocSource,
 )
 
@@ -34,7 +36,7 @@ DIGIT_SCENES_ANNOTATIONS = "annotations/instances_{split}.json"
 class Place:
     """The files of one split."""
 
-    pictures: Path  # their folder; or CIFAR-10's own folder or archive
+    pictures: Path  # their folder; or the folder of a data set as it is released, or CIFAR-10's archive
     annotations: Path | None = None  # COCO's JSON or VOC's list of names; None where the folders tell the class
 
 
@@ -64,8 +66,7 @@ def locate(data: DataSpec, splits: tuple[Split, ...] = ("train", "val")) -> Plac
     root = Path(data.root).expanduser()
     if isinstance(data.source, DigitScenesSource):
         return {split: Place(root / split, root / DIGIT_SCENES_ANNOTATIONS.format(split=split)) for split in splits}
-    may_be_fetched = isinstance(data.source, Cifar10Source) and data.source.download
-    if not root.is_dir() and not may_be_fetched:
+    if not root.is_dir() and not _may_be_fetched(data.source):
         raise DataError(absent("data.root", root))
     places: Places = {}
     problems: dict[str, None] = {}  # ordered, and both splits may lack the same thing
@@ -97,7 +98,15 @@ def absent(setting: str, path: Path, kind: str = "folder") -> str:
     return f"{setting}={path}: no such {kind}. {hint}"
 
 
-def _place(root: Path, source: CocoSource | VocSource | FolderSource | Cifar10Source, split: Split) -> Place:
+def _may_be_fetched(source: object) -> bool:
+    if isinstance(source, TransferSource):
+        return source.download and bool(RELEASES[source.name].fetched)
+    return isinstance(source, Cifar10Source) and source.download
+
+
+def _place(
+    root: Path, source: CocoSource | VocSource | FolderSource | Cifar10Source | TransferSource, split: Split
+) -> Place:
     match source:
         case CocoSource():
             return _coco(root, source, split)
@@ -107,6 +116,8 @@ def _place(root: Path, source: CocoSource | VocSource | FolderSource | Cifar10So
             return Place(_class_folders(root, source, split))
         case Cifar10Source():
             return Place(_cifar10(root, source, split))
+        case TransferSource():
+            return Place(_released(root, source, split))
         case _:
             assert_never(source)
 
@@ -221,6 +232,28 @@ def _cifar10(root: Path, source: Cifar10Source, split: Split) -> Path:
             "data.download=true fetches the archive (170 MB)."
         )
     return found or root / CIFAR10_ARCHIVE
+
+
+def _released(root: Path, source: TransferSource, split: Split) -> Path:
+    release = RELEASES[source.name]
+    folders = {"train": ("train",), "val": ("test", "val")}[split]
+    found = _first((root / name for name in (release.folder, *folders)), Path.is_dir)
+    if found is None and root.name == release.folder:
+        found = root
+    if _may_be_fetched(source):
+        return found or root / release.folder
+    if found is None:
+        fetching = f"data.download=true fetches it ({release.fetched})." if release.fetched else release.otherwise
+        raise _Absent(
+            f"data.root={root}: no {release.folder} in it, as {release.title} is released, nor train and test "
+            f"with one folder a class. It holds {_contents(root)}. {fetching}"
+        )
+    if found.name == release.folder and (lacking := release.lacking(found, split)):
+        raise _Absent(
+            f"data.root={root}: no {listed(lacking)} in {found}, which {release.title} has. "
+            f"It holds {_contents(found)}."
+        )
+    return found
 
 
 def _first(paths: Iterable[Path], holds: Callable[[Path], bool]) -> Path | None:

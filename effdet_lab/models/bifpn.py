@@ -1,5 +1,7 @@
 """The BiFPN: a pyramid of maps, fused from coarse to fine and back, several times, with learnt weights.
 
+The same parts, wired otherwise, make the feature networks its paper compares it with.
+
 B batch, C channels, H W feature size, N maps that a node fuses
 
 Modules carry effdet's names, so that published weights load by key.
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effdet_lab.models.layers import SeparableConv, activation, conv2d, glorot_uniform, init_convs, max_pool, norm
-from effdet_lab.topology import Node, bifpn_nodes, bifpn_outputs
+from effdet_lab.topology import Node, Topology, pyramid_nodes, pyramid_outputs
 
 FAST_FUSION_EPS = 1e-4
 
@@ -35,7 +37,7 @@ FUSIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"fast": fast_shares, "s
 
 
 class Resample(nn.Module):
-    """Brings a map to a node's channels, then to its level, at most one step away.
+    """Brings a map to a node's channels, then to its level.
 
     Source: google/automl efficientdet_keras.py, ResampleFeatureMap.
     """
@@ -52,7 +54,6 @@ class Resample(nn.Module):
         padding: str = "same",
     ) -> None:
         super().__init__()
-        assert levels_up in (-1, 0, 1), levels_up
         self.levels_up = levels_up
         self.padding_rule = padding
         self.conv = nn.Sequential()
@@ -64,7 +65,7 @@ class Resample(nn.Module):
         """A map from a coarser level grows to `size`: by size, not twofold, because an extent of 5 halves to 3."""
         x_BCHW = self.conv(x_BCHW)
         if self.levels_up > 0:
-            return max_pool(x_BCHW, self.padding_rule)
+            return max_pool(x_BCHW, self.padding_rule, stride=2**self.levels_up)
         if self.levels_up < 0:
             return F.interpolate(x_BCHW, size=size, mode="nearest")
         return x_BCHW
@@ -73,7 +74,7 @@ class Resample(nn.Module):
 class Combine(nn.Module):
     """Resamples every map that a node fuses, each by layers of its own, and adds them by weight.
 
-    Shapes: N maps, the first of the node's own level -> fused_BCHW, of the first one's height and width.
+    Shapes: N maps of any level -> fused_BCHW, of height and width `size`.
     """
 
     def __init__(self, resample: dict[int, Resample], fusion: str) -> None:
@@ -82,8 +83,7 @@ class Combine(nn.Module):
         self.shares = FUSIONS[fusion]
         self.edge_weights = nn.Parameter(torch.ones(len(resample))) if self.shares else None
 
-    def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
-        size = maps_BCHW[0].shape[2:]
+    def forward(self, maps_BCHW: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         resampled = [layer(map_BCHW, size) for layer, map_BCHW in zip(self.resample.values(), maps_BCHW, strict=True)]
         if self.shares is not None:
             shares = self.shares(self.edge_weights).unbind()
@@ -102,28 +102,34 @@ class FusionNode(nn.Module):
         self.combine = combine
         self.after_combine = nn.Sequential(OrderedDict(act=activation(activation_name), conv=conv))
 
-    def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
-        return self.after_combine(self.combine(maps_BCHW))
+    def forward(self, maps_BCHW: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return self.after_combine(self.combine(maps_BCHW, size))
 
 
 class Cell(nn.Module):
-    """One pass down and up the pyramid."""
+    """One pass through the pyramid: for BiFPN, down and up.
 
-    def __init__(self, nodes: Sequence[Node], outputs: Sequence[int], fnode: Sequence[FusionNode]) -> None:
+    Shapes: one map per level, finest first -> as many, of the same heights and widths.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], outputs: Sequence[int], fnode: Sequence[FusionNode], min_level: int
+    ) -> None:
         super().__init__()
-        self.inputs = tuple(node.inputs for node in nodes)
+        self.wires = tuple((node.level - min_level, node.inputs) for node in nodes)
         self.outputs = tuple(outputs)
         self.fnode = nn.ModuleList(fnode)
 
     def forward(self, maps_BCHW: Sequence[Tensor]) -> list[Tensor]:
         maps_BCHW = list(maps_BCHW)
-        for inputs, fusion_node in zip(self.inputs, self.fnode, strict=True):
-            maps_BCHW.append(fusion_node([maps_BCHW[number] for number in inputs]))
+        for (same_level, inputs), fusion_node in zip(self.wires, self.fnode, strict=True):
+            size = maps_BCHW[same_level].shape[2:]
+            maps_BCHW.append(fusion_node([maps_BCHW[number] for number in inputs], size))
         return [maps_BCHW[number] for number in self.outputs]
 
 
 class BiFPN(nn.Module):
-    """Pools the backbone's last map to the coarser levels, then repeats one cell.
+    """Pools the backbone's last map to the coarser levels, then repeats one cell, wired as `topology` says.
 
     `in_channels` are the backbone's, from `min_level` up. `redundant_bias` keeps the biases that a norm follows, as
     the published weights have them.
@@ -145,6 +151,7 @@ class BiFPN(nn.Module):
         norm_momentum: float = 0.01,
         redundant_bias: bool = True,
         padding: str = "same",
+        topology: Topology = "bifpn",
     ) -> None:
         super().__init__()
         self.num_inputs = len(in_channels)
@@ -154,8 +161,8 @@ class BiFPN(nn.Module):
             "redundant_bias": redundant_bias,
             "padding": padding,
         }
-        nodes = bifpn_nodes(min_level, max_level)
-        outputs = bifpn_outputs(min_level, max_level)
+        nodes = pyramid_nodes(topology, min_level, max_level)
+        outputs = pyramid_outputs(topology, min_level, max_level)
         num_levels = max_level - min_level + 1
         map_levels = [*range(min_level, max_level + 1), *(node.level for node in nodes)]
 
@@ -176,7 +183,7 @@ class BiFPN(nn.Module):
         self.cell = nn.Sequential()
         for _ in range(repeats):
             map_channels += [channels] * len(nodes)
-            self.cell.append(Cell(nodes, outputs, [fusion_node(node, map_channels) for node in nodes]))
+            self.cell.append(Cell(nodes, outputs, [fusion_node(node, map_channels) for node in nodes], min_level))
             map_channels = [channels] * num_levels
         init_convs(self, glorot_uniform)
 

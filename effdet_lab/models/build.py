@@ -1,6 +1,6 @@
 """From a settled experiment to a network: the only place where modules meet a spec."""
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from torch import nn
 
@@ -8,7 +8,19 @@ from effdet_lab.models.bifpn import BiFPN
 from effdet_lab.models.efficientdet import Backbone, EfficientDet
 from effdet_lab.models.efficientnet import EfficientNet
 from effdet_lab.models.heads import CLASS_PRIOR_LOGIT, Head
-from effdet_lab.spec import BackboneSpec, ClassifierSpec, DetectorSpec, EfficientNetSpec, ExperimentSpec, TimmSpec
+from effdet_lab.spec import (
+    AmoebaNetSpec,
+    BackboneSpec,
+    ClassifierSpec,
+    DetectorSpec,
+    EfficientNetSpec,
+    ExperimentSpec,
+    PolyNetSpec,
+    ResNetSpec,
+    ShuffleNetSpec,
+    TimmSpec,
+    TorchvisionSpec,
+)
 
 
 def build_model(spec: ExperimentSpec) -> nn.Module:
@@ -50,6 +62,7 @@ def build_detector(detector: DetectorSpec, num_classes: int) -> EfficientDet:
             max_level=bifpn.max_level,
             fusion=bifpn.fusion,
             padding=style.padding,
+            topology=bifpn.topology,
             **style_arguments,
         ),
         class_net=Head(num_outputs=num_classes, output_bias=CLASS_PRIOR_LOGIT, **head_arguments),
@@ -59,15 +72,27 @@ def build_detector(detector: DetectorSpec, num_classes: int) -> EfficientDet:
 
 def build_classifier(classifier: ClassifierSpec, num_classes: int) -> nn.Module:
     """A backbone with its own classifier head."""
-    match classifier.backbone:
-        case EfficientNetSpec() as backbone:
-            return _efficientnet(backbone, num_classes=num_classes, dropout=classifier.dropout)
-        case TimmSpec() as backbone:
-            from effdet_lab.models.comparators import timm_classifier  # timm takes seconds to import
+    backbone, dropout = classifier.backbone, classifier.dropout
+    # Other libraries and rare networks are imported where they are asked for: timm takes seconds.
+    match backbone:
+        case EfficientNetSpec():
+            return _efficientnet(backbone, num_classes=num_classes, dropout=dropout)
+        case TimmSpec() | ResNetSpec():
+            from effdet_lab.models.comparators import timm_classifier
 
-            return timm_classifier(
-                backbone.architecture, num_classes, dropout=classifier.dropout, drop_path=backbone.drop_path
-            )
+            return timm_classifier(num_classes=num_classes, dropout=dropout, **_timm_arguments(backbone))
+        case TorchvisionSpec():
+            from effdet_lab.models.comparators import torchvision_classifier
+
+            return torchvision_classifier(backbone.architecture, num_classes, dropout=dropout)
+        case AmoebaNetSpec():
+            return _amoebanet(backbone, num_classes=num_classes, dropout=dropout)
+        case PolyNetSpec():
+            from effdet_lab.models.polynet import PolyNet
+
+            return PolyNet(num_classes=num_classes, dropout=dropout, drop_path=backbone.drop_path)
+        case ShuffleNetSpec():
+            return _shufflenet(backbone, num_classes=num_classes, dropout=dropout)
         case other:
             assert_never(other)
 
@@ -76,12 +101,46 @@ def _build_backbone(backbone: BackboneSpec, image_size: tuple[int, int]) -> Back
     match backbone:
         case EfficientNetSpec():
             return _efficientnet(backbone, with_head=False)
-        case TimmSpec():
+        case TimmSpec() | ResNetSpec():
             from effdet_lab.models.comparators import TimmBackbone
 
-            return TimmBackbone(backbone.architecture, drop_path=backbone.drop_path, image_size=image_size)
+            return TimmBackbone(image_size=image_size, **_timm_arguments(backbone))
+        case TorchvisionSpec():
+            from effdet_lab.models.comparators import TorchvisionBackbone
+
+            return TorchvisionBackbone(backbone.architecture, image_size=image_size)
+        case AmoebaNetSpec():
+            return _amoebanet(backbone, with_head=False)
+        case PolyNetSpec():
+            raise AssertionError("settings refuse it: its maps have no strides")
+        case ShuffleNetSpec():
+            return _shufflenet(backbone, with_head=False)
         case other:
             assert_never(other)
+
+
+def _timm_arguments(backbone: TimmSpec | ResNetSpec) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"name": backbone.architecture, "drop_path": backbone.drop_path}
+    if isinstance(backbone, ResNetSpec):
+        arguments |= {
+            "layers": backbone.repeats,
+            "channels": backbone.channels,
+            "stem_channels": backbone.stem_channels,
+        }
+    return arguments
+
+
+def _amoebanet(backbone: AmoebaNetSpec, **arguments: Any) -> Any:
+    from effdet_lab.models.amoebanet import AmoebaNet
+
+    sizes = {"cell": backbone.cell, "cells": backbone.cells, "filters": backbone.filters}
+    return AmoebaNet(**sizes, drop_path=backbone.drop_path, **arguments)
+
+
+def _shufflenet(backbone: ShuffleNetSpec, **arguments: Any) -> Any:
+    from effdet_lab.models.shufflenet import ShuffleNet
+
+    return ShuffleNet(groups=backbone.groups, width=backbone.width, **arguments)
 
 
 def _efficientnet(

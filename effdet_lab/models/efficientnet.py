@@ -1,4 +1,4 @@
-"""EfficientNet, as a classifier and as a detector's backbone.
+"""EfficientNet, MobileNet and their kin, as classifiers and as detectors' backbones.
 
 B batch, C channels, H W image or feature size, K classes
 
@@ -7,7 +7,7 @@ Modules carry timm's names, so that published weights load by key.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -43,6 +43,7 @@ class MBConv(nn.Sequential):
         stride: int,
         expand_ratio: int,
         se_ratio: float,
+        skip: bool = True,
         activation_name: str = "silu",
         padding: str = "same",
         norm_eps: float = 1e-3,
@@ -50,7 +51,7 @@ class MBConv(nn.Sequential):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.is_residual = stride == 1 and in_channels == out_channels
+        self.is_residual = skip and stride == 1 and in_channels == out_channels
         expanded = in_channels * expand_ratio
         normed = partial(norm, eps=norm_eps, momentum=norm_momentum)
         # The gate's bottleneck is a share of the block's input, not of the expanded channels.
@@ -77,11 +78,56 @@ class MBConv(nn.Sequential):
         return x_BCHW + branch_BCHW if self.is_residual else branch_BCHW
 
 
-class EfficientNet(nn.Module):
-    """A stem, stages of MBConv blocks and, for a classifier, a head.
+class PlainBlock(nn.Sequential):
+    """Convolutions, each normed and activated; a residual where the shape stays.
 
-    Source: Tan & Le 2019, table 1. `drop_path` is the rate a block after the last would have; it grows linearly
-    from 0 over all blocks and acts on the residual ones.
+    A separable block filters each channel, then mixes them; a conv does both at once. Source: Howard et al. 2017,
+    figure 3; Tan et al., MnasNet (CVPR 2019), section 4.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        is_separable: bool,
+        skip: bool,
+        activation_name: str,
+        padding: str,
+        norm_eps: float,
+        norm_momentum: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.is_residual = skip and stride == 1 and in_channels == out_channels
+        strided = {"stride": stride, "padding": padding}
+        if is_separable:
+            self.conv_dw = conv2d(in_channels, in_channels, kernel_size, groups=in_channels, **strided)
+            self.bn1 = norm(in_channels, norm_eps, norm_momentum)
+            self.act1 = activation(activation_name)
+            self.conv_pw = conv2d(in_channels, out_channels, 1)
+            self.bn2 = norm(out_channels, norm_eps, norm_momentum)
+            self.act2 = activation(activation_name)
+        else:
+            self.conv = conv2d(in_channels, out_channels, kernel_size, **strided)
+            self.bn1 = norm(out_channels, norm_eps, norm_momentum)
+            self.act1 = activation(activation_name)
+        if self.is_residual:
+            self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if not self.is_residual:
+            return super().forward(x_BCHW)
+        return x_BCHW + super().forward(x_BCHW)
+
+
+class EfficientNet(nn.Module):
+    """A stem, stages of equal blocks and, for a classifier, a head.
+
+    Source: Tan & Le 2019, table 1. Without `head_channels` the classifier follows the last stage. `drop_path` is the
+    rate a block after the last would have; it grows linearly from 0 over all blocks and acts on the residual ones.
     Shapes: images_BCHW, normalised -> logits_BK.
     """
 
@@ -117,13 +163,10 @@ class EfficientNet(nn.Module):
         for stage in stages:
             blocks = nn.Sequential()
             for repeat in range(stage.repeats):
-                block = MBConv(
+                block = _block(
+                    stage,
                     in_channels=stage.out_channels if repeat else stage.in_channels,
-                    out_channels=stage.out_channels,
-                    kernel_size=stage.kernel_size,
                     stride=1 if repeat else stage.stride,
-                    expand_ratio=stage.expand_ratio,
-                    se_ratio=stage.se_ratio,
                     activation_name=activation_name,
                     padding=padding,
                     norm_eps=norm_eps,
@@ -143,11 +186,15 @@ class EfficientNet(nn.Module):
         self.strides = tuple(strides[index + 1] for index in self.tapped_stages)
 
         if with_head:
-            self.conv_head = conv2d(stages[-1].out_channels, head_channels, 1)
-            self.bn2 = normed(head_channels)
-            self.act2 = activation(activation_name)
+            channels = stages[-1].out_channels
+            if head_channels:
+                self.conv_head = conv2d(channels, head_channels, 1)
+                self.bn2 = normed(head_channels)
+                self.act2 = activation(activation_name)
+                channels = head_channels
+            self.head_channels = head_channels
             self.dropout = nn.Dropout(dropout)
-            self.classifier = nn.Linear(head_channels, num_classes)
+            self.classifier = nn.Linear(channels, num_classes)
             dense_uniform(self.classifier)
         init_convs(self, fan_out_normal)
 
@@ -163,5 +210,14 @@ class EfficientNet(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         x_BCHW = self.features(images_BCHW)[-1]
-        x_BCHW = self.act2(self.bn2(self.conv_head(x_BCHW)))
+        if self.head_channels:
+            x_BCHW = self.act2(self.bn2(self.conv_head(x_BCHW)))
         return self.classifier(self.dropout(x_BCHW.mean((2, 3))))
+
+
+def _block(stage: StageSpec, **arguments: Any) -> MBConv | PlainBlock:
+    """One block of a stage."""
+    shape = {"out_channels": stage.out_channels, "kernel_size": stage.kernel_size, "skip": stage.skip}
+    if stage.operator == "mbconv":
+        return MBConv(expand_ratio=stage.expand_ratio, se_ratio=stage.se_ratio, **shape, **arguments)
+    return PlainBlock(is_separable=stage.operator == "separable", **shape, **arguments)

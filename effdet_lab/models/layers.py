@@ -78,15 +78,16 @@ def conv2d(
     return conv
 
 
-def max_pool(x_BCHW: Tensor, padding: str = "same") -> Tensor:
-    """3x3 max-pooling with stride 2, padded by minus infinity: extents become (e - 1) // 2 + 1.
+def max_pool(x_BCHW: Tensor, padding: str = "same", stride: int = 2) -> Tensor:
+    """Max-pooling by an even stride, its kernel a pixel larger, padded by minus infinity: (e - 1) // stride + 1.
 
-    SAME padding: even extents lack one pixel at the end, which ceil_mode supplies; odd ones lack one at each end.
+    SAME padding: what an extent lacks at its end, ceil_mode supplies; the padding is what it lacks before.
     """
+    kernel_size = stride + 1
     if padding == "symmetric":
-        return F.max_pool2d(x_BCHW, kernel_size=3, stride=2, padding=1)
-    height, width = x_BCHW.shape[2:]
-    return F.max_pool2d(x_BCHW, kernel_size=3, stride=2, padding=(height % 2, width % 2), ceil_mode=True)
+        return F.max_pool2d(x_BCHW, kernel_size, stride, padding=stride // 2)
+    top, left = (same_padding(extent, kernel_size, stride)[0] for extent in x_BCHW.shape[2:])
+    return F.max_pool2d(x_BCHW, kernel_size, stride, padding=(top, left), ceil_mode=True)
 
 
 class SqueezeExcite(nn.Module):

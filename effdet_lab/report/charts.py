@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from effdet_lab.report.markup import Html, join, tag
@@ -39,7 +39,8 @@ class Series:
     label: str
     points: Sequence[Point]
     colour: int | None = 0  # None: no colour of its own
-    style: Literal["line", "dots", "stairs"] = "line"
+    # A band is a forecast: its points' `low` and `high` are its edges. What is `under` is somebody else's, in grey.
+    style: Literal["line", "dots", "stairs", "band", "under"] = "line"
     told: str = ""  # what the mouse is told of the line
 
 
@@ -147,26 +148,30 @@ def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, caption: str =
     return tag("figure", *parts, tag("figcaption", caption) if caption else None)
 
 
-def _rank(series: Series) -> float:
-    return math.inf if series.colour is None else series.colour
+def _rank(series: Series) -> tuple[bool, float]:
+    """What was measured first, by colour; then what was made of it."""
+    return series.style in ("stairs", "band", "under"), math.inf if series.colour is None else series.colour
 
 
 def _drawable(series: Series, x: Axis, y: Axis) -> Series:
     def fits(value: float, axis: Axis) -> bool:
         return math.isfinite(value) and (value > 0 or not axis.log)
 
-    points = [point for point in series.points if fits(point.x, x) and fits(point.y, y)]
-    return Series(series.label, points, series.colour, series.style, series.told)
+    return replace(series, points=[point for point in series.points if fits(point.x, x) and fits(point.y, y)])
 
 
 def _plot(title: str, series: Sequence[Series], points: Sequence[Point], x: Axis, y: Axis) -> Html:
+    measured = [one for one in series if one.style != "band"]
     across, x_ticks = scale_of((point.x for point in points), LEFT, WIDTH - RIGHT, x, ticks=6)
-    ends = [end for point in points for end in (point.y, point.low, point.high) if end is not None]
+    # The edges of a band may lie anywhere: the plot ends where its middle does.
+    ends = [point.y for point in points]
+    ends += [end for one in measured for point in one.points for end in (point.low, point.high) if end is not None]
     up, y_ticks = scale_of([end for end in ends if end > 0 or not y.log], HEIGHT - BOTTOM, TOP, y)
-    drawn = [_line(one, across, up) for one in series if one.style != "dots"]
-    drawn += [_whisker(point, one.colour, across, up) for one in series for point in one.points]
-    told = len(points) <= DOTS_TOLD
-    drawn += [_dot(point, one, across, up) for one in series for point in one.points if told and one.style != "stairs"]
+    drawn = [_band(one, across, up) for one in series if one.style == "band"]
+    drawn += [_line(one, across, up) for one in measured if one.style != "dots"]
+    drawn += [_whisker(point, one.colour, across, up) for one in measured for point in one.points]
+    if sum(len(one.points) for one in measured) <= DOTS_TOLD:
+        drawn += [_dot(point, one, across, up) for one in measured for point in one.points if one.style != "stairs"]
     drawn += _names(series, across, up)
     return tag(
         "svg",
@@ -212,7 +217,33 @@ def _line(series: Series, across: Scale, up: Scale) -> Html | None:
         path += f"H{x}V{y}" if series.style == "stairs" else f"L{x} {y}"
     line = tag("path", d=path, class_="front" if series.style == "stairs" else "line")
     reach = tag("path", tag("title", series.told), d=path, class_="reach") if series.told else None
-    return tag("g", line, reach, class_=_colour(series.colour))
+    return tag("g", line, reach, class_=_class(series))
+
+
+def _band(series: Series, across: Scale, up: Scale) -> Html | None:
+    """What is thought likely, around a dotted line; cut off where the plot ends."""
+
+    def path(ends: Iterable[tuple[float, float]]) -> str:
+        return "L".join(f"{_round(across.pixel(x))} {_round(_within(up, y))}" for x, y in ends)
+
+    edges = [(point, point.low, point.high) for point in series.points]
+    upper = path((point.x, high) for point, _, high in edges if high is not None)
+    lower = path((point.x, low) for point, low, _ in reversed(edges) if low is not None)
+    middle = f"M{path((point.x, point.y) for point in series.points)}"
+    return tag(
+        "g",
+        tag("path", d=f"M{upper}L{lower}Z", class_="band") if upper and lower else None,
+        tag("path", d=middle, class_="forecast"),
+        tag("path", tag("title", series.told), d=middle, class_="reach") if series.told else None,
+        class_=_class(series),
+    )
+
+
+def _within(up: Scale, value: float) -> float:
+    """Where a value lies, or the end of the plot that is nearest to it."""
+    if up.log and value <= 0:
+        return up.start
+    return min(max(up.pixel(value), up.end), up.start)
 
 
 def _whisker(point: Point, colour: int | None, across: Scale, up: Scale) -> Html | None:
@@ -228,33 +259,36 @@ def _whisker(point: Point, colour: int | None, across: Scale, up: Scale) -> Html
 def _dot(point: Point, series: Series, across: Scale, up: Scale) -> Html | None:
     """What is seen of a point, within a larger disc that the mouse finds."""
     x, y = _round(across.pixel(point.x)), _round(up.pixel(point.y))
-    line = series.style == "line"
+    line = series.style in ("line", "under")
     if line and series.told and len(series.points) > 1:  # the line answers as one
         return None
     radius = 4 if not line else 2.4 if len(series.points) <= DOTS_SHOWN else 0
     parts = [tag("circle", cx=x, cy=y, r=radius, class_="dot" if line else "dot alone") if radius else None]
     if point.told or series.told:
         parts.append(tag("circle", tag("title", point.told or series.told), cx=x, cy=y, r=8, class_="reach"))
-    return tag("g", *parts, class_=_colour(series.colour))
+    return tag("g", *parts, class_=_class(series))
 
 
 def _names(series: Sequence[Series], across: Scale, up: Scale) -> list[Html]:
     """Names beside their points: the first place that is free, and none where all are taken."""
-    dots = [point for one in series for point in one.points if one.style != "stairs"]
+    dots = [point for one in series for point in one.points if one.style not in ("stairs", "band")]
     taken = [_box(across.pixel(point.x) - 4, up.pixel(point.y), 8, 8) for point in dots]
     parts = []
-    for point in (point for point in dots if point.name):
-        x, y = across.pixel(point.x), up.pixel(point.y)
-        width = len(point.name) * LABEL_PIXELS
-        for right, down in PLACES:
-            left = x + right if right > 0 else x + right - width
-            box = _box(left, y + down, width, 11)
-            if left > LEFT and left + width < WIDTH and box[1] > 0 and not any(_meet(box, other) for other in taken):
-                taken.append(box)
-                at = {"x": _round(x + right), "y": _round(y + down + 4)}
-                anchor = "start" if right > 0 else "end"
-                parts.append(tag("text", point.name, **at, text_anchor=anchor, class_="beside"))
-                break
+    for one in sorted(series, key=lambda one: one.style in ("under", "band")):  # what was measured is named first
+        quiet = " quiet" if one.style in ("under", "band") else ""
+        for point in (point for point in one.points if point.name):
+            x, y = across.pixel(point.x), up.pixel(point.y)
+            width = len(point.name) * LABEL_PIXELS
+            for right, down in PLACES:
+                left = x + right if right > 0 else x + right - width
+                box = _box(left, y + down, width, 11)
+                inside = left > LEFT and left + width < WIDTH and box[1] > 0
+                if inside and not any(_meet(box, other) for other in taken):
+                    taken.append(box)
+                    at = {"x": _round(x + right), "y": _round(y + down + 4)}
+                    anchor = "start" if right > 0 else "end"
+                    parts.append(tag("text", point.name, **at, text_anchor=anchor, class_=f"beside{quiet}"))
+                    break
     return parts
 
 
@@ -268,13 +302,17 @@ def _meet(a: Box, b: Box) -> bool:
 
 def _legend(series: Iterable[Series]) -> Html:
     def key(one: Series) -> Html:
-        return tag("li", tag("i", class_=f"{_colour(one.colour)} {one.style}"), one.label)
+        return tag("li", tag("i", class_=" ".join(dict.fromkeys((_class(one), one.style)))), one.label)
 
     return tag("ul", *(key(one) for one in series), class_="legend")
 
 
 def _colour(colour: int | None) -> str:
     return "rest" if colour is None else f"s{colour % COLOURS}"
+
+
+def _class(series: Series) -> str:
+    return "under" if series.style == "under" else _colour(series.colour)
 
 
 def _round(pixels: float) -> float:

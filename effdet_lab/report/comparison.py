@@ -13,7 +13,7 @@ from effdet_lab.report.wording import NOTHING, decimal
 from effdet_lab.spec import to_dict
 
 # What says where a run lies or what it is called, or only follows from what else was set.
-SAYS_NOTHING = ("name", "task", "overrides", "off_table", "left_to_weights", "input", "target")
+SAYS_NOTHING = ("name", "task", "overrides", "off_table", "left_to_weights", "input", "target", "plan")
 SAYS_NOTHING += ("predictions", "annotations", "logger", "export", "data.root")
 # Settings below these decide which pictures a run is judged on; those of the training pictures do not.
 JUDGED_ON = ("data.fold", "data.folds", "data.name", "data.classes", "data.category_ids", "data.source")

@@ -16,7 +16,7 @@ from effdet_lab.errors import DataError
 from effdet_lab.report.wording import parsed
 from effdet_lab.spec import ExperimentSpec, from_dict
 
-MAIN_METRICS = ("val/map", "val/top1")  # what a run is judged by
+MAIN_METRICS = ("search/reward", "val/map", "val/top1")  # what a run is judged by
 REPEATS = ("seed", "data.fold")  # settings that only repeat a job
 SHEET = "contact_sheet.jpg"
 LOG_LINES = 8  # the end of a failed job's log

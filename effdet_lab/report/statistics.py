@@ -23,6 +23,30 @@ def deviation(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
+# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the normal one is near enough.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+NORMAL = 1.96
+
+
+def student(freedom: int) -> float:
+    """How many standard errors a 95 % interval reaches to either side."""
+    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else NORMAL + 2.5 / freedom
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean; one value has none.
+
+    >>> low, high = interval([0.5, 0.6, 0.7])
+    >>> round(low, 3), round(high, 3)
+    (0.352, 0.848)
+    """
+    spread = deviation(values)
+    if spread is None:
+        return None
+    margin = student(len(values) - 1) * spread / math.sqrt(len(values))
+    return mean(values) - margin, mean(values) + margin
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How much better one setting is than another, over the repeats that both have."""

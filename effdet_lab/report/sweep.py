@@ -1,7 +1,7 @@
 """A sweep's folder as one page: what is best, what it costs, and which setting mattered."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from effdet_lab.report.charts import COLOURS, Axis, Point, Series, bar, chart, loss_axis, stack
@@ -29,6 +29,16 @@ from effdet_lab.report.reading import (
     main_metric,
     read_sweep,
 )
+from effdet_lab.report.scaling import cost_section, dimension_section
+from effdet_lab.report.scaling_charts import (
+    LATENCY,
+    MULTIPLY_ADDS,
+    PARAMETERS,
+    PLUS_MINUS,
+    cost_charts,
+    dimension_charts,
+)
+from effdet_lab.report.scaling_facts import Ground, done_runs, grounds_of
 from effdet_lab.report.statistics import compare_repeats, eta_squared, levels_of, pareto_front
 from effdet_lab.report.wording import NOTHING, count, day, decimal, duration, parsed, plural, short
 
@@ -37,15 +47,13 @@ LONG_NUMBER, LONG_LABEL = 9, 24  # letters
 LONG = 20  # rows beyond which a table scrolls
 DRAWN = 150  # points of a curve among many
 NAMED = 14  # points beyond which a chart names none but the front's
-LATENCY = "milliseconds a picture"
 COSTS: dict[str, Callable[[SweepJob], float | None]] = {
-    "parameters": lambda job: job.run.costs.parameters,
-    "multiply-adds": lambda job: job.run.costs.multiply_adds,
+    PARAMETERS: lambda job: job.run.costs.parameters,
+    MULTIPLY_ADDS: lambda job: job.run.costs.multiply_adds,
     LATENCY: lambda job: job.run.costs.latency_ms,
     "seconds": lambda job: job.seconds,
 }
 STOPPED = "stopped"  # by a search
-PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def write_sweep_report(folder: Path) -> Path:
@@ -60,12 +68,15 @@ def sweep_page(sweep: SweepFolder) -> Html:
     """The page itself."""
     metric = main_metric([job.metrics for job in sweep.jobs]) or "val/map"
     groups = ranked(sweep, metric)
+    ground = _ground(sweep, metric)
+    drawn = cost_charts(ground) if ground else {}
     content = [
         notes(sweep.notes),
         _headline(sweep, groups, metric),
         _ranking(sweep, groups, metric),
-        _scaling(sweep, groups, metric),
-        _costs(groups, metric),
+        _scaling(groups, metric, ground, drawn),
+        dimension_section(ground, dimension_charts(ground)) if ground else None,
+        _costs(groups, metric, drawn),
         _importance(sweep, metric),
         _curves(sweep, groups, metric),
         _jobs(sweep, metric),
@@ -170,12 +181,27 @@ def _said(name: str, cost: float) -> str:
     return duration(cost) if name == "seconds" else count(cost)
 
 
-def _scaling(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html | None:
-    """The metric against phi, one line for each choice of the other settings."""
+def _ground(sweep: SweepFolder, metric: str) -> Ground | None:
+    """The networks of a sweep that scales them, where lines of two or more of a kind go through one picture."""
+    grounds, _ = grounds_of(done_runs(sweep))
+    if len(grounds) != 1 or grounds[0].metric != metric:
+        return None
+    families = grounds[0].families
+    alike = not any(setting.typed for family in families for setting in family.differing)
+    return grounds[0] if alike and 2 * len(families) <= len(grounds[0].members) else None
+
+
+def _scaling(groups: Sequence[Group], metric: str, ground: Ground | None, drawn: Mapping[str, Html]) -> Html | None:
+    """The metric against phi, one line for each choice of the other settings; then against what it costs."""
     scaled = [(parsed(group.settings.get("phi", "")), group) for group in groups]
     scaled = [(phi, group) for phi, group in scaled if phi is not None]
-    if len({phi for phi, _ in scaled}) < 2:
-        return None
+    by_phi = [_phi_chart(scaled, metric)] if len({phi for phi, _ in scaled}) > 1 else []
+    if ground:
+        return cost_section(ground, drawn, before=by_phi)
+    return section("Scaling", stack(by_phi)) if by_phi else None
+
+
+def _phi_chart(scaled: Sequence[tuple[float, Group]], metric: str) -> Html:
     lines: dict[str, list[tuple[float, Group]]] = {}
     for phi, group in scaled:
         others = {name: value for name, value in group.settings.items() if name != "phi"}
@@ -190,9 +216,9 @@ def _scaling(sweep: SweepFolder, groups: Sequence[Group], metric: str) -> Html |
     ]
     ticks = sorted({phi for phi, _ in scaled})
     axis = Axis(PHI, ticks=ticks if len(ticks) <= 12 else ())
-    repeated = any(group.deviation is not None for group in groups)
+    repeated = any(group.deviation is not None for _, group in scaled)
     caption = "Whiskers are one sample standard deviation over the repeats." if repeated else ""
-    return section("Scaling", stack([chart(f"{metric} against {PHI}", series, axis, Axis(metric), caption)]))
+    return chart(f"{metric} against {PHI}", series, axis, Axis(metric), caption)
 
 
 def _first(pair: tuple[float, Group]) -> float:
@@ -207,8 +233,9 @@ def _point(x: float, group: Group, metric: str, said: str = "", named: bool = Fa
     return Point(x, group.mean, low, high, f"{told}\n{said}" if said else told, group.label if named else "")
 
 
-def _costs(groups: Sequence[Group], metric: str) -> Html | None:
-    figures = [_cost_chart(name, groups, metric) for name in COSTS]
+def _costs(groups: Sequence[Group], metric: str, drawn: Mapping[str, Html]) -> Html | None:
+    """Without what was drawn already."""
+    figures = [_cost_chart(name, groups, metric) for name in COSTS if _cost_title(name, metric) not in drawn]
     figures = [figure for figure in figures if figure is not None]
     if not figures:
         return None
@@ -217,6 +244,10 @@ def _costs(groups: Sequence[Group], metric: str) -> Html | None:
         "each job's own measurement of one picture through its network; jobs that ran side by side disturb one another."
     )
     return section("What it costs", paragraph(words), stack(figures))
+
+
+def _cost_title(name: str, metric: str) -> str:
+    return f"{metric} against {name}"
 
 
 def _cost_chart(name: str, groups: Sequence[Group], metric: str) -> Html | None:
@@ -239,7 +270,7 @@ def _cost_chart(name: str, groups: Sequence[Group], metric: str) -> Html | None:
         Series("on the front", [point(index) for index in order if index in front], 0, "dots"),
         Series("behind it", [point(index) for index in order if index not in front], 1, "dots"),
     ]
-    return chart(f"{metric} against {name}", series, Axis(name, log=True), Axis(metric))
+    return chart(_cost_title(name, metric), series, Axis(name, log=True), Axis(metric))
 
 
 def _importance(sweep: SweepFolder, metric: str) -> Html | None:

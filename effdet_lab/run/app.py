@@ -7,7 +7,14 @@ import torch
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from torch import nn
 
-from effdet_lab.data.datamodule import build_data, learn_classes, name_classes, picture_loader
+from effdet_lab.data.datamodule import (
+    build_data,
+    count_pictures,
+    learn_classes,
+    long_enough,
+    name_classes,
+    picture_loader,
+)
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records
 from effdet_lab.metrics.evaluators import evaluate as evaluate_arrays
 from effdet_lab.metrics.ground_truth import GroundTruth, read_results
@@ -47,7 +54,7 @@ from effdet_lab.weights.save import save_weights
 
 
 def prepare(spec: ExperimentSpec) -> ExperimentSpec:
-    """What must be known before the ranks start: the data is there, and tells its classes.
+    """What must be known before the ranks start: the data is there, tells its classes and how long an epoch is.
 
     Raises: DataError naming every file that cannot be used.
     """
@@ -57,7 +64,12 @@ def prepare(spec: ExperimentSpec) -> ExperimentSpec:
     if spec.data.root:  # the run's folder must find its data from wherever it is used
         root = str(Path(spec.data.root).expanduser().absolute())
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
-    return name_classes(spec) if spec.task in ("predict", "verify", "export") else learn_classes(spec)
+    if spec.task in ("predict", "verify", "export"):
+        return name_classes(spec)
+    spec = learn_classes(spec)
+    if spec.task == "train" and spec.trainer.min_steps:
+        return long_enough(spec, count_pictures(spec, "train"))
+    return spec
 
 
 def run(spec: ExperimentSpec, folder: Path) -> dict[str, float]:

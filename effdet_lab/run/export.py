@@ -8,7 +8,7 @@ from torch import nn
 
 from effdet_lab.run.folder import write_text
 from effdet_lab.run.say import log
-from effdet_lab.spec import ClassifierSpec, EfficientNetSpec, ExperimentSpec, TimmSpec, is_detector
+from effdet_lab.spec import ClassifierSpec, EfficientNetSpec, ExperimentSpec, ResNetSpec, TimmSpec, is_detector
 from effdet_lab.weights.header import header_of
 from effdet_lab.weights.hub import push
 from effdet_lab.weights.identity import identity_of
@@ -40,8 +40,9 @@ def reference_name(spec: ExperimentSpec) -> str:
     """What timm or effdet call this network; empty where they cannot build it."""
     backbone = spec.model.backbone
     identity = identity_of(spec.model)
-    if isinstance(backbone, TimmSpec):
-        return "" if is_detector(spec) else backbone.architecture
+    if isinstance(backbone, TimmSpec | ResNetSpec):
+        is_scaled = isinstance(backbone, ResNetSpec) and (backbone.width, backbone.depth) != (1, 1)
+        return "" if is_detector(spec) or is_scaled else backbone.architecture
     members = identity.members() if identity else []
     if not members:
         return ""

@@ -1,7 +1,7 @@
 """From the command line to jobs: each one a settled experiment and the folder it will live in."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,16 +9,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from effdet_lab.errors import ConfigError, MachineError, Refusal
+from effdet_lab.run.afford import afford, show_answer, without_budget
+from effdet_lab.run.budget import Answer
 from effdet_lab.run.folder import spec_behind
 from effdet_lab.run.machine import check_machine
-from effdet_lab.settings.compose import compose_config, expand, key_of, settle_config, split_space, sweep_of
+from effdet_lab.settings.compose import compose_config, expand, is_swept, key_of, settle_config, split_space, sweep_of
+from effdet_lab.settings.option_files import names_file
 from effdet_lab.settings.rules import space_problems
 from effdet_lab.spec import ExperimentSpec
 from effdet_lab.sweep_spec import SweepSpec
 
 # Settings of a saved run that say how it was trained, not what it is.
 NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed")
-NOT_OF_A_JOB = ("hydra", "sweep", "cluster", "search", "space")  # they say where and how jobs are run
+NOT_OF_A_JOB = ("hydra", "sweep", "cluster", "search", "space", "budget")  # they say where and how jobs are run
+TASK = "task=search"
 SHAPING = ("model", "backbone", "bifpn", "head", "phi", "scaling", "experiment")
 
 
@@ -42,7 +46,10 @@ def single(overrides: Sequence[str]) -> Job:
 
     Raises: ConfigError or MachineError with every problem.
     """
-    spec, config = _settled(overrides)
+    spec, config = _settled(overrides, show_answer)
+    axes = [] if spec.checkpoint else _own_axes(overrides)
+    if axes:
+        raise ConfigError(f"sweep.over: this recipe has several values for {', '.join(map(key_of, axes))}. Add -m.")
     check_machine(spec)
     return Job(spec, _resolved(config, "run", overrides))
 
@@ -51,7 +58,7 @@ def sweep(overrides: Sequence[str]) -> Sweep:
     """The jobs of a multirun, refused whole when one of them cannot run."""
     jobs, problems = [], []
     folder, how = None, None
-    combinations = expand(overrides)
+    combinations = expand([*overrides, *_own_axes(overrides)])
     for number, choice in enumerate(combinations):
         try:
             spec, config = _settled(choice)
@@ -70,6 +77,16 @@ def sweep(overrides: Sequence[str]) -> Sweep:
     return Sweep(jobs, folder, how)
 
 
+def _own_axes(overrides: Sequence[str]) -> list[str]:
+    """What a recipe sweeps over, but for what was typed.
+
+    Raises: ConfigError where the recipe cannot be composed.
+    """
+    plain = [text for text in overrides if not is_swept(text)]
+    typed = {key_of(text) for text in overrides}
+    return [text for text in compose_config(plain).sweep.over if key_of(text) not in typed]
+
+
 class Searched(NamedTuple):
     """A search that was asked for: what is settled of its jobs, and how they are to be found and run."""
 
@@ -80,7 +97,7 @@ class Searched(NamedTuple):
 
 def is_search(overrides: Sequence[str]) -> bool:
     """Whether a search was asked for."""
-    return any(key_of(text) == "search" and not text.endswith("=none") for text in overrides)
+    return TASK in overrides or any(key_of(text) == "search" and not text.endswith("=none") for text in overrides)
 
 
 def search(overrides: Sequence[str], folder: Path | None = None) -> Searched:
@@ -88,9 +105,13 @@ def search(overrides: Sequence[str], folder: Path | None = None) -> Searched:
 
     Raises: ConfigError or MachineError with every problem; no trial is started.
     """
-    base, typed = split_space(overrides)
+    base, typed = split_space([text for text in overrides if text != TASK])  # each trial is a training
     spec, config = _settled(base)
     how = sweep_of(config)
+    if how.search.name == "none":
+        raise ConfigError(
+            "search=none: there is nothing to search. Give search=tpe, grid, ... or a recipe that has one."
+        )
     check_machine(spec, how.cluster.is_elsewhere)
     how = dataclasses.replace(how, search=dataclasses.replace(how.search, space=(*how.search.space, *typed)))
     problems = space_problems(how.search)
@@ -155,11 +176,19 @@ def sweep_folder(overrides: Sequence[str]) -> Path:
     return max(found, key=lambda path: (path / "sweep.json").stat().st_mtime)
 
 
-def _settled(overrides: Sequence[str]) -> tuple[ExperimentSpec, DictConfig]:
+def _settled(
+    overrides: Sequence[str], tell: Callable[[Answer], None] = lambda answer: None
+) -> tuple[ExperimentSpec, DictConfig]:
+    """The experiment and its configuration; `tell` hears what a budget found."""
     saved = _saved_spec(overrides)
     if saved is not None:
         overrides = [*_inherited(saved, overrides), *overrides]
     config = compose_config(overrides)
+    answer = afford(overrides, config)
+    if answer is not None:
+        tell(answer)
+        overrides = without_budget(overrides, answer)
+        config = compose_config(overrides)
     spec = settle_config(config, [text for text in overrides if _group_of(text) not in NOT_OF_A_JOB])
     return (spec if saved is None else _as_trained(spec, saved, overrides)), config
 
@@ -179,7 +208,8 @@ def _inherited(saved: ExperimentSpec, typed: Sequence[str]) -> list[str]:
     for text in saved.overrides:
         key = key_of(text)
         replaced = any(key == new or key.startswith(f"{new}.") for new in keys)
-        if not replaced and _group_of(key) not in NOT_INHERITED:
+        gone = names_file(text) and not Path(text.partition("=")[2].strip("'\"")).is_file()
+        if not replaced and not gone and _group_of(key) not in NOT_INHERITED:
             kept.append(text)
     return kept
 

@@ -18,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from effdet_lab.errors import ConfigError
 from effdet_lab.settings.judge import did_you_mean
-from effdet_lab.settings.settle import settle, settle_sweep
-from effdet_lab.spec import ExperimentSpec
+from effdet_lab.settings.option_files import from_files
+from effdet_lab.settings.settle import settle, settle_budget, settle_sweep
+from effdet_lab.spec import BudgetSpec, ExperimentSpec
 from effdet_lab.sweep_spec import Dimension, SweepSpec
 
 HIDDEN = ("base", "hydra")  # folders of conf/ that are no option
@@ -42,15 +43,21 @@ def compose(*overrides: str) -> ExperimentSpec:
 
 def settle_config(config: DictConfig, overrides: Iterable[str]) -> ExperimentSpec:
     """What Hydra composed, judged and filled."""
-    return settle(_plain(config), overrides)
+    return settle(settings_of(config), overrides)
 
 
 def sweep_of(config: DictConfig) -> SweepSpec:
     """How what Hydra composed wants the jobs of a sweep to be run."""
-    return settle_sweep(_plain(config))
+    return settle_sweep(settings_of(config))
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def budget_of(config: DictConfig) -> BudgetSpec:
+    """What the network may cost, as Hydra composed it."""
+    return settle_budget(settings_of(config))
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """What Hydra composed, as plain values."""
     settings = OmegaConf.to_container(without_hydra(config), resolve=True)
     assert isinstance(settings, dict)
     return {str(name): value for name, value in settings.items()}
@@ -66,6 +73,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 
     Raises: ConfigError naming each override that has no place, with the nearest one that has.
     """
+    overrides = from_files(overrides)
     parsed = _parse(overrides)
     problems = [
         f"{override.input_line}: several values need -m." for override in parsed if override.is_sweep_override()
@@ -124,6 +132,15 @@ def key_of(override: str) -> str:
     'data.root'
     """
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def is_swept(override: str) -> bool:
+    """Whether an override has several values.
+
+    >>> is_swept("phi=0,1"), is_swept("phi=0")
+    (True, False)
+    """
+    return _parse([override])[0].is_sweep_override()
 
 
 def options_of(group: str) -> list[str]:

@@ -2,11 +2,17 @@
 
 import re
 
-from effdet_lab.scaling import Family, phi_range
+from effdet_lab.scaling import AXES, PAPERS_COEFFICIENTS, Axis, backbone_table, phi_range
 from effdet_lab.settings import schema
+from effdet_lab.stages import Family
 from effdet_lab.sweep_spec import SearchSpec
+from effdet_lab.topology import NAS_FPN_MAX_LEVEL, is_wired_for
 
-CLASSIFICATION_DATA = "digits, imagefolder, cifar10 or imagenet"
+CLASSIFICATION_DATA = (
+    "digits, imagefolder, imagenet, cifar10, cifar100, birdsnap, stanford_cars, flowers102, fgvc_aircraft, "
+    "oxford_pets or food101"
+)
+DEEPEST_STRIDE = 32  # of the backbone's maps that a detector reads
 DETECTION_DATA = "digit_scenes, coco or voc"
 
 
@@ -14,7 +20,7 @@ def contradictions(experiment: schema.Experiment) -> list[str]:
     """A sentence for each."""
     problems = [*_part_problems(experiment), *_task_problems(experiment), *_machine_problems(experiment)]
     if not problems:
-        problems += _phi_problems(experiment)
+        problems += [*_phi_problems(experiment), *_scaling_problems(experiment), *_stage_problems(experiment)]
     return [*problems, *_value_problems(experiment)]
 
 
@@ -32,8 +38,10 @@ def _part_problems(experiment: schema.Experiment) -> list[str]:
             f"data={experiment.data.name}: has boxes, and model=efficientnet classifies. "
             f"Use data={CLASSIFICATION_DATA}, or model=efficientdet."
         )
+    if detector and isinstance(experiment.backbone, schema.PolyNet):
+        problems.append("backbone=polynet: has no maps of strides 8, 16 and 32. Use model=efficientnet.")
     if detector and not isinstance(experiment.bifpn, schema.BiFPN):
-        problems.append("bifpn=none: a detector needs a feature network. Use bifpn=paper, fast, softmax or sum.")
+        problems.append("bifpn=none: a detector needs a feature network. Use bifpn=paper, or another than none.")
     if not detector and isinstance(experiment.bifpn, schema.BiFPN):
         problems.append("bifpn: a classifier has no feature network. Use bifpn=none, or model=efficientdet.")
     if detector != isinstance(experiment.head, schema.DetectionHead):
@@ -60,6 +68,10 @@ def _task_problems(experiment: schema.Experiment) -> list[str]:
                 problems.append("checkpoint=null: task=predict needs trained weights. Give checkpoint=RUN.")
             if not experiment.input:
                 problems.append("input=null: task=predict needs pictures. Give input=FILE, a folder or a glob.")
+        case "report" | "forecast" if not experiment.runs:
+            problems.append(
+                f"runs=[]: task={experiment.task} needs folders of runs or sweeps, as in runs=[outputs/A,outputs/B]."
+            )
         case "verify" | "export" if not weights:
             problems.append(f"checkpoint=null: task={experiment.task} needs weights. Give checkpoint=RUN or a file.")
         case "export":
@@ -89,6 +101,11 @@ def _machine_problems(experiment: schema.Experiment) -> list[str]:
         )
     if trainer.precision == "16" and not trainer.gpus:
         problems.append("trainer.precision=16: needs a GPU. Use trainer.precision=32, or trainer.gpus=1.")
+    if 0 <= trainer.max_steps < trainer.min_steps:
+        problems.append(
+            f"trainer.max_steps={trainer.max_steps}: is less than trainer.min_steps={trainer.min_steps}. "
+            f"Use trainer.min_steps={trainer.max_steps} or less, or trainer.max_steps=-1."
+        )
     world = max(trainer.gpus, trainer.processes) * trainer.num_nodes
     if trainer.strategy == "fsdp":
         problems += _sharding_problems(experiment, world)
@@ -126,6 +143,12 @@ def _value_problems(experiment: schema.Experiment) -> list[str]:
         name, pair, high = "data.augment.crop_scale", augment.crop_scale, 1.0
     if not 0 < pair[0] <= pair[1] <= high:
         problems.append(f"{name}={list(pair)}: must be [low, high] with 0 < low <= high <= {high:g}.")
+    bifpn = experiment.bifpn
+    if isinstance(bifpn, schema.BiFPN) and not is_wired_for(bifpn.topology, bifpn.min_level, bifpn.max_level):
+        problems.append(
+            f"bifpn.max_level={bifpn.max_level}: bifpn=nas_fpn is wired for P{bifpn.min_level} to "
+            f"P{NAS_FPN_MAX_LEVEL} alone. Nearest: {NAS_FPN_MAX_LEVEL}. bifpn=pan takes any."
+        )
     expressions = [("optim.freeze", expression) for expression in experiment.optim.freeze]
     if isinstance(experiment.data, schema.ImageFolder) and experiment.data.class_pattern:
         expressions.append(("data.class_pattern", experiment.data.class_pattern))
@@ -150,9 +173,15 @@ def _phi_problems(experiment: schema.Experiment) -> list[str]:
     family = family_of(experiment.backbone)
     kind = "detector" if experiment.model.name == "efficientdet" else "classifier"
     mode = experiment.scaling.mode
-    checks = [("phi", experiment.phi, phi_range(family, kind, mode))]
+    own, backbones = span_of(experiment), phi_range(family, "classifier", mode)
+    checks = [("phi", experiment.phi, own)]
     if isinstance(experiment.backbone, schema.ScaledBackbone) and experiment.backbone.phi is not None:
-        checks.append(("backbone.phi", experiment.backbone.phi, phi_range(family, "classifier", mode)))
+        checks.append(("backbone.phi", experiment.backbone.phi, backbones))
+    of_backbones = ("backbone", "depth", "width")
+    checks += [
+        (f"scaling.exponents.{axis}", exponent, backbones if axis in of_backbones else own)
+        for axis, exponent in exponents_of(experiment.scaling).items()
+    ]
     problems = []
     for where, phi, (low, high) in checks:
         if not low <= phi <= high:
@@ -165,6 +194,82 @@ def _phi_problems(experiment: schema.Experiment) -> list[str]:
     return problems
 
 
+def _scaling_problems(experiment: schema.Experiment) -> list[str]:
+    scaling, family = experiment.scaling, family_of(experiment.backbone)
+    problems = []
+    if scaling.mode == "published" and len(backbone_table(family)) > 1:
+        problems += [
+            f"scaling.{name}={written:g}: scaling=published reads the printed table. Use scaling=formula."
+            for name in ("alpha", "beta", "gamma")
+            if (written := getattr(scaling, name)) is not None and written != getattr(PAPERS_COEFFICIENTS, name)
+        ]
+    if experiment.model.name == "efficientnet":
+        known = ("depth", "width", "resolution")
+        problems += [
+            f"scaling.exponents.{axis}={exponent:g}: a classifier has none. There are {', '.join(known)}."
+            for axis, exponent in exponents_of(scaling).items()
+            if axis not in known
+        ]
+    if not isinstance(experiment.backbone, schema.ScaledBackbone):
+        problems += [
+            f"scaling.exponents.{axis}={exponent:g}: backbone={experiment.backbone.name} has one size. "
+            "Use a backbone that scales, as efficientnet, mobilenet_v2 or resnet50."
+            for axis, exponent in exponents_of(scaling).items()
+            if axis in ("depth", "width", "backbone")
+        ]
+    return problems
+
+
+def _stage_problems(experiment: schema.Experiment) -> list[str]:
+    backbone = experiment.backbone
+    if not isinstance(backbone, schema.WrittenStages):
+        return []
+    problems = []
+    stride = 2 ** (1 + sum(stage.stride == 2 for stage in backbone.stages))
+    if experiment.model.name == "efficientdet" and stride != DEEPEST_STRIDE:
+        problems.append(
+            f"backbone.stages: the last map has stride {stride}, and a detector reads those of 8, 16 and 32. "
+            f"Let {DEEPEST_STRIDE.bit_length() - 2} stages have stride=2."
+        )
+    return problems
+
+
+def exponents_of(scaling: schema.ScalingSettings) -> dict[Axis, float]:
+    """Those that were written."""
+    return {axis: exponent for axis in AXES if (exponent := getattr(scaling.exponents, axis)) is not None}
+
+
+def span_of(experiment: schema.Experiment) -> tuple[float, float]:
+    """What phi may be."""
+    kind = "detector" if experiment.model.name == "efficientdet" else "classifier"
+    return phi_range(family_of(experiment.backbone), kind, experiment.scaling.mode)
+
+
+def budget_problems(experiment: schema.Experiment) -> list[str]:
+    """Where a budget is given and cannot be spent."""
+    budget, backbone = experiment.budget, experiment.backbone
+    problems = []
+    if not isinstance(backbone, schema.ScaledBackbone):
+        problems.append(
+            f"budget: backbone={backbone.name} has one size. Use a backbone that scales, as efficientnet, "
+            "mobilenet_v2 or resnet50."
+        )
+    if experiment.model.name == "efficientnet":
+        known = ("depth", "width", "resolution")
+        problems += [
+            f"budget.free={axis}: a classifier has none. There are {', '.join(known)}."
+            for axis in budget.free
+            if axis not in known
+        ]
+    written = exponents_of(experiment.scaling)
+    problems += [
+        f"scaling.exponents.{axis}={written[axis]:g}: budget.free finds it. Leave one of them out."
+        for axis in budget.free
+        if axis in written
+    ]
+    return problems
+
+
 def search_problems(experiment: schema.Experiment) -> list[str]:
     """What is wrong with the space of a search, and with what is asked of it."""
     problems = []
@@ -172,6 +277,18 @@ def search_problems(experiment: schema.Experiment) -> list[str]:
         if (dimension.choices is None) == (dimension.low is None or dimension.high is None):
             problems.append(f"space: {dimension.setting}: needs choices, or low and high.")
     search = experiment.search
+    if search.target and not isinstance(experiment.backbone, schema.ScaledBackbone):
+        problems.append(
+            f"search.target={search.target}: the multiply-adds of backbone={experiment.backbone.name} are not known "
+            "before it is built. Use a backbone that scales, or search=nsga2."
+        )
+    for name in ("target", "tolerance"):
+        if search.agent == "wandb" and getattr(search, name) is not None:
+            problems.append(
+                f"search.{name}={getattr(search, name):g}: W&B's server does not know it. Use search.agent=optuna."
+            )
+    if search.tolerance and search.name != "grid":
+        problems.append(f"search.tolerance={search.tolerance:g}: chooses among a grid's points. Use search=grid.")
     if search.name == "nsga2" and search.prune != "none":
         problems.append(f"search.prune={search.prune}: of two aims none can fall behind alone. Use search.prune=none.")
     if search.name == "nsga2" and search.against is None:
@@ -217,5 +334,5 @@ def space_problems(search: SearchSpec) -> list[str]:
 
 
 def family_of(backbone: schema.AnyBackbone) -> Family:
-    """The table phi is read from; other networks follow EfficientNet's."""
+    """The table phi is read from; networks of one size follow EfficientNet's."""
     return backbone.name if isinstance(backbone, schema.ScaledBackbone) else "efficientnet"

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
-from effdet_lab.scaling import Fusion, Scaling
-from effdet_lab.spec import Evaluator, ExportGrammar, InitClasses, Task
+from effdet_lab.scaling import Axis, Fusion, Scaling
+from effdet_lab.sizes import parse_bytes, parse_count
+from effdet_lab.spec import AmoebaNetCell, Evaluator, ExportGrammar, InitClasses, Task, TransferName
+from effdet_lab.stages import Activation, Family, Operator
+from effdet_lab.topology import Topology
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -35,11 +38,32 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+Multiplier = Annotated[float, Field(ge=1, le=4)]
+
+
+class Exponents(Settings):
+    depth: float | None
+    width: float | None
+    resolution: float | None
+    backbone: float | None
+    bifpn_width: float | None
+    bifpn_depth: float | None
+    heads: float | None
+
+
+class BaseNetwork(Settings):
+    depth: float = Field(gt=0, le=20)
+    width: float = Field(gt=0, le=20)
+    resolution: float = Field(gt=0, le=20)
+
+
 class ScalingSettings(Settings):
     mode: Scaling
-    alpha: float = Field(ge=1, le=4)
-    beta: float = Field(ge=1, le=4)
-    gamma: float = Field(ge=1, le=4)
+    base: BaseNetwork
+    alpha: Multiplier | None
+    beta: Multiplier | None
+    gamma: Multiplier | None
+    exponents: Exponents
 
 
 class ModelSettings(Settings):
@@ -52,18 +76,71 @@ class ModelSettings(Settings):
 
 
 class ScaledBackbone(Settings):
-    name: Literal["efficientnet", "efficientnet_lite"]
+    name: Family
     phi: float | None
     width: float | None = Field(gt=0, le=20)
     depth: float | None = Field(gt=0, le=50)
     drop_path: Rate | None
+
+
+class NamedStages(ScaledBackbone):
+    name: Literal["efficientnet", "efficientnet_lite", "mobilenet_v1", "mobilenet_v2"]
     padding: Literal["same", "symmetric"] | None
+
+
+class Stage(Settings):
+    operator: Operator
+    kernel_size: Literal[1, 3, 5, 7]
+    stride: Literal[1, 2]
+    expand_ratio: int = Field(ge=1, le=16)
+    channels: int = Field(ge=8, le=8192)
+    repeats: int = Field(ge=1, le=64)
+    se_ratio: Fraction
+    skip: bool
+
+
+class WrittenStages(ScaledBackbone):
+    name: Literal["staged"]
+    padding: Literal["same", "symmetric"] | None
+    activation: Activation
+    stem_channels: int = Field(ge=8, le=8192)
+    head_channels: int = Field(ge=0, le=16384)
+    stages: list[Stage] = Field(min_length=1)
+
+
+class ResNet(ScaledBackbone):
+    name: Literal["resnet"]
+    architecture: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200"]
 
 
 class TimmBackbone(Settings):
     name: Literal["timm"]
     architecture: str
     drop_path: Rate
+
+
+class TorchvisionBackbone(Settings):
+    name: Literal["torchvision"]
+    architecture: str
+
+
+class AmoebaNet(Settings):
+    name: Literal["amoebanet"]
+    cell: AmoebaNetCell
+    cells: int = Field(ge=1, le=64)
+    filters: int = Field(ge=16, le=4096)
+    drop_path: Rate
+
+
+class PolyNet(Settings):
+    name: Literal["polynet"]
+    drop_path: Rate
+
+
+class ShuffleNet(Settings):
+    name: Literal["shufflenet_v1"]
+    groups: Literal[1, 2, 3, 4, 8]
+    width: float = Field(gt=0, le=8)
 
 
 class BiFPN(Settings):
@@ -74,6 +151,7 @@ class BiFPN(Settings):
     min_level: Literal[3]
     max_level: int = Field(ge=5, le=9)
     redundant_bias: bool
+    topology: Topology
 
 
 class NoFeatureNetwork(Settings):
@@ -187,6 +265,11 @@ class Cifar10(ClassificationData):
     download: bool
 
 
+class TransferSet(ClassificationData):
+    name: TransferName
+    download: bool
+
+
 class ImageNet(ClassificationData):
     name: Literal["imagenet"]
 
@@ -212,6 +295,7 @@ class Trainer(Settings):
     precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]  # YAML reads 32 as a number
     max_epochs: Positive
     max_steps: int = Field(ge=-1)
+    min_steps: int = Field(ge=0)
     accumulate: Positive
     evaluate_every: Positive
     channels_last: bool
@@ -229,9 +313,24 @@ class Logger(Settings):
     artifact: bool
 
 
+class Budget(Settings):
+    macs: Annotated[int, BeforeValidator(parse_count)] | None
+    growth: float | None = Field(gt=0, le=10_000)
+    params: Annotated[int, BeforeValidator(parse_count)] | None
+    latency_ms: float | None = Field(gt=0)
+    memory: Annotated[int, BeforeValidator(parse_bytes)] | None
+    free: list[Axis]
+
+
+class Plan(Settings):
+    probe: bool
+    memory: Annotated[int, BeforeValidator(parse_bytes)] | None
+
+
 class Sweep(Settings):
     name: Literal["new", "resume"]
     retries: int = Field(ge=0, le=100)
+    over: list[str]
 
 
 class LocalCluster(Settings):
@@ -269,6 +368,9 @@ class Search(Settings):
     name: Literal["none", "random", "grid", "tpe", "cmaes", "nsga2"]
     trials: Positive
     metric: str | None
+    target: Annotated[int, BeforeValidator(parse_count)] | None
+    exponent: float = Field(le=0)
+    tolerance: float | None = Field(gt=0)
     against: Literal["parameters", "multiply_adds", "latency_ms"] | None
     prune: Literal["none", "asha", "hyperband", "median"]
     min_epochs: Positive
@@ -296,11 +398,16 @@ class Export(Settings):
     hub: str | None
 
 
-AnyBackbone = Annotated[ScaledBackbone | TimmBackbone, Discriminator("name")]
+AnyBackbone = Annotated[
+    NamedStages | WrittenStages | ResNet | TimmBackbone | TorchvisionBackbone | AmoebaNet | PolyNet | ShuffleNet,
+    Discriminator("name"),
+]
 AnyFeatureNetwork = Annotated[BiFPN | NoFeatureNetwork, Discriminator("name")]
 AnyCluster = Annotated[LocalCluster | JoblibCluster | SlurmCluster | RayCluster, Discriminator("name")]
 AnyHead = Annotated[DetectionHead | ClassifierHead, Discriminator("name")]
-AnyData = Annotated[DigitScenes | Coco | Voc | Digits | ImageFolder | Cifar10 | ImageNet, Discriminator("name")]
+AnyData = Annotated[
+    DigitScenes | Coco | Voc | Digits | ImageFolder | Cifar10 | TransferSet | ImageNet, Discriminator("name")
+]
 
 
 class Experiment(Settings):
@@ -324,9 +431,12 @@ class Experiment(Settings):
     optim: Optim
     trainer: Trainer
     logger: Logger
+    budget: Budget
+    plan: Plan
     export: Export
     target: Literal["local", "wandb"]
     runs: list[str]
+    published: list[str]
     sweep: Sweep
     cluster: AnyCluster
     search: Search

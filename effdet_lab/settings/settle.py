@@ -7,11 +7,28 @@ from typing import Any
 from effdet_lab import classes
 from effdet_lab import spec as settled
 from effdet_lab.errors import ConfigError
-from effdet_lab.scaling import BackboneScale, Coefficients, DetectorScale, backbone_scale, detector_scale
+from effdet_lab.scaling import (
+    PAPERS_COEFFICIENTS,
+    BackboneScale,
+    Base,
+    Coefficients,
+    DetectorScale,
+    along,
+    backbone_scale,
+    detector_scale,
+    from_base,
+)
 from effdet_lab.settings import schema
 from effdet_lab.settings.judge import judge
-from effdet_lab.settings.rules import cluster_problems, contradictions, family_of, search_problems
-from effdet_lab.stages import scaled_lite_stages, scaled_stages
+from effdet_lab.settings.rules import (
+    budget_problems,
+    cluster_problems,
+    contradictions,
+    exponents_of,
+    family_of,
+    search_problems,
+)
+from effdet_lab.stages import NETWORKS, Network, StageSpec, scaled, scaled_resnet
 from effdet_lab.sweep_spec import ClusterSpec, Dimension, SearchSpec, SweepSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -54,6 +71,31 @@ def settle_sweep(settings: Mapping[str, Any]) -> SweepSpec:
     return SweepSpec(resume, retries, _cluster(experiment.cluster), _search(experiment))
 
 
+def settle_budget(settings: Mapping[str, Any]) -> settled.BudgetSpec:
+    """What these settings let the network cost.
+
+    Raises: ConfigError with every problem found.
+    """
+    experiment = judge(settings)
+    budget = experiment.budget
+    found = settled.BudgetSpec(
+        macs=budget.macs or 0,
+        growth=budget.growth or 0.0,
+        params=budget.params or 0,
+        latency_ms=budget.latency_ms or 0.0,
+        memory=budget.memory or 0,
+        free=tuple(dict.fromkeys(budget.free)),
+    )
+    problems = budget_problems(experiment) if found.is_given else []
+    if not found.is_given and budget.free:
+        problems.append(
+            "budget.free: there is nothing to spend. Give budget.macs, growth, params, latency_ms or memory."
+        )
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
 def _cluster(cluster: schema.AnyCluster) -> ClusterSpec:
     if isinstance(cluster, schema.RayCluster):
         return ClusterSpec(
@@ -88,6 +130,9 @@ def _search(experiment: schema.Experiment) -> SearchSpec:
         space=tuple(_dimension(dimension) for dimension in experiment.space.settings),
         agent=search.agent,
         min_epochs=search.min_epochs,
+        target=search.target or 0,
+        exponent=search.exponent,
+        tolerance=search.tolerance or 0.0,
     )
 
 
@@ -103,13 +148,15 @@ def _dimension(dimension: schema.SearchDimension) -> Dimension:
 
 
 def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.ExperimentSpec:
-    left: list[str] = []
+    left = _left_of_scaling(experiment)
     model = _detector(experiment, left) if experiment.model.name == "efficientdet" else _classifier(experiment, left)
     return settled.ExperimentSpec(
         name=_name(experiment),
         task=experiment.task,
         phi=experiment.phi,
         scaling=experiment.scaling.mode,
+        coefficients=_coefficients(experiment.scaling),
+        base=_base_of(experiment.scaling),
         seed=experiment.seed,
         model=model,
         data=_data(experiment),
@@ -128,7 +175,9 @@ def _fill(experiment: schema.Experiment, overrides: tuple[str, ...]) -> settled.
         export=settled.ExportSpec(experiment.export.grammar, experiment.export.hub or ""),
         target=experiment.target,
         runs=tuple(experiment.runs),
+        published=tuple(experiment.published),
         left_to_weights=tuple(where for where in BELONG_TO_WEIGHTS if _is_open(experiment, where)),
+        plan=settled.PlanSpec(experiment.plan.probe, experiment.plan.memory or 0),
     )
 
 
@@ -148,15 +197,53 @@ def _choose(written: Any, implied: Any, where: str, left: list[str]) -> Any:
 
 
 def _coefficients(scaling: schema.ScalingSettings) -> Coefficients:
-    return Coefficients(scaling.alpha, scaling.beta, scaling.gamma)
+    papers = PAPERS_COEFFICIENTS
+    return Coefficients(scaling.alpha or papers.alpha, scaling.beta or papers.beta, scaling.gamma or papers.gamma)
+
+
+def _left_of_scaling(experiment: schema.Experiment) -> list[str]:
+    """Coefficients that are not the paper's, and axes that have an exponent of their own."""
+    scaling, coefficients = experiment.scaling, _coefficients(experiment.scaling)
+    left = [
+        f"scaling.{name}"
+        for name in ("alpha", "beta", "gamma")
+        if getattr(coefficients, name) != getattr(PAPERS_COEFFICIENTS, name)
+    ]
+    left += [f"scaling.base.{name}" for name, value in vars(_base_of(scaling)).items() if value != 1]
+    moved = [axis for axis, exponent in exponents_of(scaling).items() if exponent != experiment.phi]
+    return [*left, *(f"scaling.exponents.{axis}" for axis in moved)]
+
+
+def _classifier_at(experiment: schema.Experiment, phi: float) -> BackboneScale:
+    """The backbone's numbers, each axis at the exponent it has."""
+    scaling, family = experiment.scaling, family_of(experiment.backbone)
+    coefficients = _coefficients(scaling)
+
+    def member_at(phi: float) -> BackboneScale:
+        return backbone_scale(phi, family, scaling.mode, coefficients)
+
+    return from_base(along(member_at, phi, exponents_of(scaling)), _base_of(scaling))
+
+
+def _detector_at(experiment: schema.Experiment, phi: float) -> DetectorScale:
+    scaling, family = experiment.scaling, family_of(experiment.backbone)
+    coefficients = _coefficients(scaling)
+
+    def member_at(phi: float) -> DetectorScale:
+        return detector_scale(phi, family, scaling.mode, coefficients)
+
+    return from_base(along(member_at, phi, exponents_of(scaling)), _base_of(scaling))
+
+
+def _base_of(scaling: schema.ScalingSettings) -> Base:
+    return Base(**scaling.base.model_dump())
 
 
 def _detector(experiment: schema.Experiment, left: list[str]) -> settled.DetectorSpec:
-    bifpn, head, backbone = experiment.bifpn, experiment.head, experiment.backbone
+    bifpn, head = experiment.bifpn, experiment.head
     assert isinstance(bifpn, schema.BiFPN)
     assert isinstance(head, schema.DetectionHead)
-    scaling = experiment.scaling
-    scale: DetectorScale = detector_scale(experiment.phi, family_of(backbone), scaling.mode, _coefficients(scaling))
+    scale = _detector_at(experiment, experiment.phi)
     return settled.DetectorSpec(
         backbone=_backbone(experiment, scale.backbone_phi, left),
         bifpn=settled.BiFPNSpec(
@@ -166,6 +253,7 @@ def _detector(experiment: schema.Experiment, left: list[str]) -> settled.Detecto
             max_level=bifpn.max_level,
             fusion=_choose(bifpn.fusion, scale.fusion, "bifpn.fusion", left),
             redundant_bias=bifpn.redundant_bias,
+            topology=_choose(bifpn.topology, "bifpn", "bifpn.topology", left),
         ),
         head=settled.DetectionHeadSpec(
             repeats=_choose(head.repeats, scale.head_repeats, "head.repeats", left),
@@ -181,11 +269,9 @@ def _detector(experiment: schema.Experiment, left: list[str]) -> settled.Detecto
 
 
 def _classifier(experiment: schema.Experiment, left: list[str]) -> settled.ClassifierSpec:
-    head, scaling = experiment.head, experiment.scaling
+    head = experiment.head
     assert isinstance(head, schema.ClassifierHead)
-    scale: BackboneScale = backbone_scale(
-        experiment.phi, family_of(experiment.backbone), scaling.mode, _coefficients(scaling)
-    )
+    scale = _classifier_at(experiment, experiment.phi)
     return settled.ClassifierSpec(
         backbone=_backbone(experiment, experiment.phi, left),
         dropout=_choose(head.dropout, scale.dropout, "head.dropout", left),
@@ -195,14 +281,34 @@ def _classifier(experiment: schema.Experiment, left: list[str]) -> settled.Class
 
 
 def _backbone(experiment: schema.Experiment, implied_phi: float, left: list[str]) -> settled.BackboneSpec:
-    backbone, scaling = experiment.backbone, experiment.scaling
-    if isinstance(backbone, schema.TimmBackbone):
-        return settled.TimmSpec(backbone.architecture, backbone.drop_path)
+    backbone = experiment.backbone
+    match backbone:
+        case schema.TimmBackbone():
+            return settled.TimmSpec(backbone.architecture, backbone.drop_path)
+        case schema.TorchvisionBackbone():
+            return settled.TorchvisionSpec(backbone.architecture)
+        case schema.AmoebaNet():
+            return settled.AmoebaNetSpec(backbone.cell, backbone.cells, backbone.filters, backbone.drop_path)
+        case schema.PolyNet():
+            return settled.PolyNetSpec(backbone.drop_path)
+        case schema.ShuffleNet():
+            return settled.ShuffleNetSpec(backbone.groups, backbone.width)
+        case _:
+            return _scaled_backbone(experiment, backbone, implied_phi, left)
+
+
+def _scaled_backbone(
+    experiment: schema.Experiment, backbone: schema.ScaledBackbone, implied_phi: float, left: list[str]
+) -> settled.EfficientNetSpec | settled.ResNetSpec:
     phi = _choose(backbone.phi, implied_phi, "backbone.phi", left)
-    scale = backbone_scale(phi, backbone.name, scaling.mode, _coefficients(scaling))
+    scale = _classifier_at(experiment, phi)
     width = _choose(backbone.width, scale.width, "backbone.width", left)
     depth = _choose(backbone.depth, scale.depth, "backbone.depth", left)
-    network = (scaled_stages if backbone.name == "efficientnet" else scaled_lite_stages)(width, depth)
+    if isinstance(backbone, schema.ResNet):
+        resnet = scaled_resnet(backbone.architecture, width, depth)
+        sizes = (resnet.stem_channels, resnet.channels, resnet.repeats)
+        return settled.ResNetSpec(backbone.architecture, backbone.drop_path or 0.0, phi, width, depth, *sizes)
+    network = scaled(_base(backbone), width, depth)
     # google/automl trains detectors on B0 without drop path (efficientdet/backbone/backbone_factory.py).
     plain = experiment.model.name == "efficientdet" and backbone.name == "efficientnet" and phi <= 0
     return settled.EfficientNetSpec(
@@ -218,10 +324,35 @@ def _backbone(experiment: schema.Experiment, implied_phi: float, left: list[str]
     )
 
 
+def _base(backbone: schema.AnyBackbone) -> Network:
+    """The network that scaling starts from; of networks that are no rows of ours, EfficientNet's."""
+    if isinstance(backbone, schema.WrittenStages):
+        inputs = [backbone.stem_channels, *(stage.channels for stage in backbone.stages)]
+        stages = tuple(map(_stage, backbone.stages, inputs))
+        return Network(backbone.stem_channels, stages, backbone.head_channels, backbone.activation)
+    return NETWORKS.get(family_of(backbone), NETWORKS["efficientnet"])
+
+
+def _stage(stage: schema.Stage, in_channels: int) -> StageSpec:
+    """Only an MBConv expands and gates."""
+    is_mbconv = stage.operator == "mbconv"
+    return StageSpec(
+        kernel_size=stage.kernel_size,
+        stride=stage.stride,
+        expand_ratio=stage.expand_ratio if is_mbconv else 1,
+        in_channels=in_channels,
+        out_channels=stage.channels,
+        repeats=stage.repeats,
+        se_ratio=stage.se_ratio if is_mbconv else 0.0,
+        operator=stage.operator,
+        skip=stage.skip,
+    )
+
+
 def _style(experiment: schema.Experiment) -> settled.LayerStyle:
     backbone, model = experiment.backbone, experiment.model
     return settled.LayerStyle(
-        activation="relu6" if backbone.name == "efficientnet_lite" else "silu",
+        activation=_base(backbone).activation,
         padding=getattr(backbone, "padding", None) or PADDING,
         norm_eps=model.norm_eps or NORM_EPS,
         norm_momentum=model.norm_momentum,
@@ -275,6 +406,8 @@ def _known_classes(data: schema.AnyData) -> tuple[tuple[str, ...], int]:
             return classes.DIGITS, len(classes.DIGITS)
         case schema.Cifar10():
             return classes.CIFAR10, len(classes.CIFAR10)
+        case schema.TransferSet():
+            return (), classes.TRANSFER_CLASSES[data.name]
         case schema.Coco():
             return (), classes.COCO_CLASSES
         case schema.ImageNet():
@@ -299,6 +432,8 @@ def _source(data: schema.AnyData) -> settled.DetectionSource | settled.Classific
             return settled.FolderSource(data.train_folder or "", data.val_folder or "", data.class_pattern or "")
         case schema.Cifar10():
             return settled.Cifar10Source(data.download)
+        case schema.TransferSet():
+            return settled.TransferSource(data.name, data.download)
         case schema.ImageNet():
             return settled.FolderSource("train", "val", "")
 
@@ -332,8 +467,8 @@ def _name(experiment: schema.Experiment) -> str:
     """efficientdet-d4, efficientdet-lite0, efficientnet-b1, efficientdet-resnet50-d0."""
     backbone = experiment.backbone
     letter = "d" if experiment.model.name == "efficientdet" else "b"
-    if isinstance(backbone, schema.TimmBackbone):
-        letter = f"{backbone.architecture}-{letter}"
-    elif backbone.name == "efficientnet_lite":
+    if backbone.name == "efficientnet_lite":
         letter = "lite"
+    elif backbone.name != "efficientnet":
+        letter = f"{getattr(backbone, 'architecture', backbone.name)}-{letter}"
     return f"{experiment.model.name}-{letter}{experiment.phi:g}"

@@ -27,6 +27,10 @@ class Candidates(Protocol):
         """What a running job measured; True: it should stop."""
         ...
 
+    def score(self, entry: Entry) -> Mapping[str, float]:
+        """Further metrics of a job that has ended, which only the candidates know."""
+        ...
+
     def tell(self, entry: Entry) -> None:
         """How a job ended."""
         ...
@@ -45,6 +49,9 @@ class Listed:
 
     def watch(self, entry: Entry, epoch: int, metrics: Mapping[str, float]) -> bool:
         return False
+
+    def score(self, entry: Entry) -> Mapping[str, float]:
+        return {}
 
     def tell(self, entry: Entry) -> None:
         pass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from effdet_lab.errors import ConfigError
 from effdet_lab.report.sweep import write_sweep_report
 from effdet_lab.run.folder import claimed, read_spec, write_spec
 from effdet_lab.run.jobs import Searched, Sweep, how_to_resume, is_search, search, spec_of, still_said, sweep_folder
@@ -16,6 +17,8 @@ from effdet_lab.sweeps.candidates import Candidates, Listed
 from effdet_lab.sweeps.driver import drive
 from effdet_lab.sweeps.engines import Engine
 from effdet_lab.sweeps.engines.local import LocalEngine
+from effdet_lab.sweeps.findings import coefficients_table, write_findings
+from effdet_lab.sweeps.grid import count_of, told_candidates
 from effdet_lab.sweeps.ledger import Ledger, held, read_ledger
 from effdet_lab.sweeps.status import status_table, summary
 from effdet_lab.sweeps.table import FILE, best_of, ranking_table, result_table, write_csv, write_ranking
@@ -37,7 +40,14 @@ def run_sweep(sweep: Sweep, overrides: Sequence[str]) -> int:
 
 def run_search(searched: Searched, overrides: Sequence[str]) -> int:
     """Run the trials of a search; 0 when all have ended as they should."""
+    if count_of(searched.spec.search) == 0:
+        raise ConfigError(
+            f"search.tolerance={searched.spec.search.tolerance:g}: no point of the grid is so near to 2. "
+            "Give a larger one, or smaller steps."
+        )
     folder = searched.folder if searched.folder.exists() else claimed(searched.folder)
+    if searched.spec.search.tolerance:
+        print(told_candidates(searched.spec.search), flush=True)
     return _drive(Ledger(folder, overrides), searched.spec, spec_of(searched.base, {}).trainer, searched.base)
 
 
@@ -72,7 +82,7 @@ def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searche
         trainer = read_spec(ledger.job_folder(waiting)).trainer
     engine = _engine(spec, trainer)
     interrupted = False
-    total = spec.search.trials if searched is not None else len(ledger.entries)
+    total = count_of(spec.search) if searched is not None else len(ledger.entries)
     with held(ledger.folder), teller(ledger, total, aloud=engine.is_aloud) as tell:
         ledger.write()
         try:
@@ -83,10 +93,12 @@ def _drive(ledger: Ledger, spec: SweepSpec, trainer: TrainerSpec | None, searche
     write_csv(ledger)
     write_ranking(ledger)
     Console().print(result_table(ledger))
-    ranking = ranking_table(ledger)
+    ranking = coefficients_table(ledger) or ranking_table(ledger)
     if ranking is not None:
         Console().print(ranking)
     print(f"{ledger.folder / FILE} holds this table; open {write_sweep_report(ledger.folder)} for pictures of it.")
+    for sentence in write_findings(ledger):
+        print(sentence)
     best = best_of(ledger.entries)
     if best is not None:
         print(f"Best is job {best.number}: python run.py {' '.join(map(shlex.quote, best.overrides))}")

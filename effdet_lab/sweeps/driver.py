@@ -54,7 +54,7 @@ def drive(ledger: Ledger, candidates: Candidates, engine: Engine, *, retries: in
                     del running[number]
                     _conclude(ledger, number, job, retries)
                     if ledger.entries[number].state in OVER:
-                        candidates.tell(ledger.entries[number])
+                        _judge(ledger, number, candidates)
                     tell(ledger, ledger.entries[number])
     except KeyboardInterrupt:
         if engine.on_interrupt == "leave":
@@ -124,6 +124,14 @@ def _watch(ledger: Ledger, number: int, job: Running, candidates: Candidates) ->
         if candidates.judges:
             judged(folder, int(row["epoch"]))
     return job._replace(epochs_seen=len(rows))
+
+
+def _judge(ledger: Ledger, number: int, candidates: Candidates) -> None:
+    entry = ledger.entries[number]
+    score = candidates.score(entry)
+    if score:
+        entry = ledger.change(number, metrics={**entry.metrics, **score})
+    candidates.tell(entry)
 
 
 def _conclude(ledger: Ledger, number: int, job: Running, retries: int) -> None:

@@ -1,19 +1,21 @@
 """Candidates from a search: Optuna proposes, its storage remembers, and the ledger says which job was which trial."""
 
-import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from effdet_lab.arithmetic import count_model
 from effdet_lab.errors import MachineError
+from effdet_lab.run.folder import read_spec
 from effdet_lab.run.jobs import spec_of, written
 from effdet_lab.run.record import COSTS
 from effdet_lab.sweep_spec import Dimension, SearchSpec
 from effdet_lab.sweeps.candidates import Candidate
+from effdet_lab.sweeps.grid import count_of, points_of
 from effdet_lab.sweeps.ledger import OVER, Entry, Ledger, read_ledger
-from effdet_lab.sweeps.table import typed
+from effdet_lab.sweeps.table import REWARD, typed
 
 try:
     import optuna
@@ -41,7 +43,7 @@ class Search:
         self.judges = search.prune != "none"
         self.distributions = {dimension.setting: distribution(dimension) for dimension in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.grid = grid(search.space) if search.name == "grid" else []
+        self.grid = points_of(search) if search.name == "grid" else []
         self.study = _study(search, ledger.folder)
         if FIRST not in self.study.user_attrs:
             for earlier in search.warm_start:
@@ -50,11 +52,11 @@ class Search:
         self.first = self.study.user_attrs[FIRST]
         for entry in ledger.entries:  # a kill may have come between a job's end and the study's hearing of it
             if entry.state in OVER and not self._trial(entry.number).state.is_finished():
-                self.tell(entry)
+                self.tell(replace(entry, metrics={**entry.metrics, **self.score(entry)}))
 
     def ask(self, number: int) -> Candidate | None:
         """A new trial, or one that was drawn and whose job a kill forgot."""
-        if number >= min(self.search.trials, len(self.grid) if self.grid else self.search.trials):
+        if number >= count_of(self.search):
             return None
         known = self.study.get_trials(deepcopy=False)
         if self.first + number < len(known):
@@ -73,8 +75,14 @@ class Search:
         if self.search.prune == "none" or self.metric not in metrics:
             return False
         trial = optuna.trial.Trial(self.study, self._trial(entry.number)._trial_id)
-        trial.report(metrics[self.metric], epoch)
+        trial.report(metrics[self.metric] * self._weight(entry), epoch)
         return trial.should_prune()
+
+    def score(self, entry: Entry) -> Mapping[str, float]:
+        """The reward, where it is another number than the metric."""
+        if not self.search.target or self.metric not in entry.metrics:
+            return {}
+        return {REWARD: entry.metrics[self.metric] * self._weight(entry)}
 
     def tell(self, entry: Entry) -> None:
         """What the trial achieved; one that was ended early counts with what it had."""
@@ -94,7 +102,7 @@ class Search:
         """The metric, and what it is weighed against."""
         if self.metric not in entry.metrics:
             return None
-        values = [entry.metrics[self.metric]]
+        values = [entry.metrics.get(REWARD, entry.metrics[self.metric])]
         if self.search.against:
             try:
                 costs = json.loads(((folder or self.ledger.job_folder(entry.number)) / COSTS).read_text())
@@ -102,6 +110,17 @@ class Search:
             except (OSError, ValueError, KeyError):
                 return None
         return values
+
+    def _weight(self, entry: Entry) -> float:
+        """What more multiply-adds than the target cost, and fewer give.
+
+        Source: Tan et al., MnasNet (CVPR 2019), equation 3; Tan & Le 2019, section 4.
+        """
+        if not self.search.target:
+            return 1.0
+        spec = read_spec(self.ledger.job_folder(entry.number))
+        multiply_adds = count_model(spec.model, spec.data.num_classes or 1).multiply_adds
+        return (multiply_adds / self.search.target) ** self.search.exponent
 
     def _learn_from(self, earlier: Ledger) -> None:
         """Its finished jobs as trials, where they say every setting of this space."""
@@ -167,21 +186,6 @@ def _pruner(search: SearchSpec) -> "optuna.pruners.BasePruner":
             return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=search.min_epochs)
         case _:
             return optuna.pruners.NopPruner()
-
-
-def grid(space: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """Every combination, the last dimension fastest."""
-    values = [_values_of(dimension) for dimension in space]
-    names = [dimension.setting for dimension in space]
-    return [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]
-
-
-def _values_of(dimension: Dimension) -> list[float | int | str | bool]:
-    if dimension.choices:
-        return list(dimension.choices)
-    count = math.floor((dimension.high - dimension.low) / dimension.step + 1e-9)
-    values = [dimension.low + index * dimension.step for index in range(count + 1)]
-    return [int(value) for value in values] if dimension.is_whole else list(values)
 
 
 def _read(text: str, distribution: "BaseDistribution") -> Any:

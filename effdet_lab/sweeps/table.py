@@ -12,8 +12,9 @@ from effdet_lab.run.folder import write_text
 from effdet_lab.sweeps.ledger import Entry, Ledger
 
 FILE, RANKING = "sweep.csv", "ranking.csv"
-DECIDING = ("val/map", "val/top1")
-SHOWN = ("val/map", "val/map_50", "val/top1", "val/top5", "val/loss")
+REWARD = "search/reward"
+DECIDING = (REWARD, "val/map", "val/top1")
+SHOWN = (REWARD, "val/map", "val/map_50", "val/top1", "val/top5", "val/loss")
 
 
 def varied(entries: Sequence[Entry]) -> list[str]:

@@ -5,16 +5,26 @@ Names are ours: timm's for a backbone, after `backbone.` in a detector.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from effdet_lab.scaling import Family, backbone_table, detector_table
+from effdet_lab.scaling import backbone_table, detector_table
 from effdet_lab.spec import ClassifierSpec, DetectorSpec, EfficientNetSpec
-from effdet_lab.stages import StageSpec, scaled_lite_stages, scaled_stages
+from effdet_lab.stages import NETWORKS, Family, StageSpec, scaled
+from effdet_lab.topology import Topology, is_wired_for, pyramid_nodes
 
 Shapes = Mapping[str, tuple[int, ...]]
 BACKBONE = "backbone."
 FAMILIES: tuple[Family, ...] = ("efficientnet", "efficientnet_lite")
+MIN_LEVEL = 3
 D7X_LEVELS = 6  # P3..P8
+TOPOLOGY_NAMES: dict[Topology | None, str] = {
+    "bifpn": "BiFPN",
+    "fpn": "FPN",
+    "pan": "PAN",
+    "fully_connected": "fully connected FPN",
+    "nas_fpn": "NAS-FPN",
+    None: "unknown feature network",
+}
 LARGEST_BACKBONE = "phi=7"  # no detector of the table but D7x stands on B7
 # What people train elsewhere, told by a name that only they use.
 STRANGERS = {
@@ -43,9 +53,11 @@ class Pyramid(NamedTuple):
     repeats: int
     num_levels: int
     head_repeats: int
+    topology: Topology | None = "bifpn"  # None: wired as nothing here is
 
     def __str__(self) -> str:
-        return f"BiFPN {self.repeats} x {self.channels}, {self.num_levels} levels, heads of {self.head_repeats}"
+        network = f"{TOPOLOGY_NAMES[self.topology]} {self.repeats} x {self.channels}"
+        return f"{network}, {self.num_levels} levels, heads of {self.head_repeats}"
 
 
 class Identity(NamedTuple):
@@ -102,7 +114,7 @@ def identity_of(model: DetectorSpec | ClassifierSpec) -> Identity | None:
     if isinstance(model, DetectorSpec):
         bifpn = model.bifpn
         levels = bifpn.max_level - bifpn.min_level + 1
-        pyramid = Pyramid(bifpn.channels, bifpn.repeats, levels, model.head.repeats)
+        pyramid = Pyramid(bifpn.channels, bifpn.repeats, levels, model.head.repeats, bifpn.topology)
     return Identity(_trunk(model.backbone.stem_channels, model.backbone.stages), pyramid)
 
 
@@ -118,14 +130,27 @@ def looks_like(shapes: Shapes) -> str:
 def difference(found: Identity, wanted: Identity) -> str:
     """A sentence that says why the one cannot start the other and what could; empty where the backbones agree.
 
+    Nodes have the same names and shapes however they are wired, and other wires would make nonsense of their weights.
+
     >>> b0, b1 = (Identity(trunk, None) for trunk in list(_trunk_members())[:2])
     >>> difference(b1, b0)
     'This is an EfficientNet-B1; you asked for an EfficientNet-B0: use phi=1.'
     """
     if found.trunk == wanted.trunk:
-        return ""
-    settings = _settings_for(found, wanted)
+        topology = _other_topology(found, wanted)
+        if topology is None:
+            return ""
+        settings = f"bifpn.topology={topology}, or weights of the backbone alone"
+    else:
+        settings = _settings_for(found, wanted)
     return f"This is {found}; you asked for {wanted}{f': use {settings}' if settings else ''}."
+
+
+def _other_topology(found: Identity, wanted: Identity) -> Topology | None:
+    """How the one is wired; None where the other is wired so too, or either has no wires that are known."""
+    if found.pyramid is None or wanted.pyramid is None or wanted.pyramid.topology is None:
+        return None
+    return found.pyramid.topology if found.pyramid.topology != wanted.pyramid.topology else None
 
 
 def _settings_for(found: Identity, wanted: Identity) -> str:
@@ -162,7 +187,7 @@ def _trunk_in(shapes: Shapes) -> Trunk | None:
 
 
 def _pyramid_in(shapes: Shapes) -> Pyramid | None:
-    convs, cells, repeats = [], set(), set()
+    convs, cells, repeats, levels, projected = [], set(), set(), set(), set()
     for key, shape in shapes.items():
         match = re.match(r"fpn\.cell\.(\d+)\.fnode\.(\d+)\.after_combine\.conv\.conv_pw\.weight$", key)
         if match:
@@ -171,10 +196,30 @@ def _pyramid_in(shapes: Shapes) -> Pyramid | None:
         match = re.match(r"class_net\.conv_rep\.(\d+)\.conv_dw\.weight$", key)
         if match:
             repeats.add(int(match[1]))
+        match = re.match(r"class_net\.bn_rep\.0\.(\d+)\.bn\.weight$", key)
+        if match:
+            levels.add(int(match[1]))
+        match = re.match(r"fpn\.cell\.0\.fnode\.(\d+)\.combine\.resample\.(\d+)\.conv\.conv\.weight$", key)
+        if match:
+            projected.add((int(match[1]), int(match[2])))
     if not convs:
         return None
     nodes = max(number for number, _ in convs) + 1
-    return Pyramid(convs[0][1], len(cells), nodes // 2 + 1, len(repeats))
+    topology = _topology_of(nodes, len(levels), projected)
+    return Pyramid(convs[0][1], len(cells), len(levels), len(repeats), topology)
+
+
+def _topology_of(nodes: int, levels: int, projected: set[tuple[int, int]]) -> Topology | None:
+    """The wiring of so many nodes in which each projected input of a node is one; the fewest wires come first."""
+    max_level = MIN_LEVEL + levels - 1
+    for topology in get_args(Topology):
+        if not levels or not is_wired_for(topology, MIN_LEVEL, max_level):
+            continue
+        cell = pyramid_nodes(topology, MIN_LEVEL, max_level)
+        wires = {(number, source) for number, node in enumerate(cell) for source in node.inputs}
+        if len(cell) == nodes and projected <= wires:
+            return topology
+    return None
 
 
 def _trunk(stem_channels: int, stages: tuple[StageSpec, ...]) -> Trunk:
@@ -186,10 +231,10 @@ def _trunk_members() -> dict[Trunk, Member]:
     members = {}
     for family in FAMILIES:
         for phi, row in enumerate(backbone_table(family)):
-            scaled = (scaled_stages if family == "efficientnet" else scaled_lite_stages)(row.width, row.depth)
+            network = scaled(NETWORKS[family], row.width, row.depth)
             letter = "B" if family == "efficientnet" else "Lite"
             member = Member(f"EfficientNet-{letter}{phi}", family, f"phi={phi}")
-            members[_trunk(scaled.stem_channels, scaled.stages)] = member
+            members[_trunk(network.stem_channels, network.stages)] = member
     return members
 
 

@@ -145,5 +145,11 @@ def test_cifar10_that_is_missing_tells_how_to_fetch_it(tmp_path):
     assert locate(spec.data)["train"].pictures.name == "cifar-10-python.tar.gz"
 
 
+def test_a_released_data_set_that_may_be_fetched_needs_no_folder_yet(tmp_path):
+    spec = classifier("data=food101", f"data.root={tmp_path}/new", "data.download=true")
+    assert locate(spec.data)["train"].pictures == tmp_path / "new/food-101"
+    assert "no such folder" in refusal(classifier("data=food101", f"data.root={tmp_path}/new"))
+
+
 def test_digits_need_no_folder():
     assert set(locate(classifier("data=digits").data)) == {"train", "val"}

@@ -9,7 +9,7 @@ from effdet_lab.models.bifpn import BiFPN
 from effdet_lab.models.efficientdet import EfficientDet
 from effdet_lab.models.efficientnet import EfficientNet
 from effdet_lab.models.heads import CLASS_PRIOR_LOGIT, Head
-from effdet_lab.stages import scaled_lite_stages, scaled_stages
+from effdet_lab.stages import NETWORKS, scaled
 
 # Width and depth. Source: tensorflow/tpu efficientnet_builder.py and lite/efficientnet_lite_builder.py.
 MULTIPLIERS = {
@@ -61,10 +61,10 @@ DETECTORS = {
 
 def build_efficientnet(name: str, **arguments: object) -> EfficientNet:
     is_lite = name.startswith("lite")
-    scaled = (scaled_lite_stages if is_lite else scaled_stages)(*MULTIPLIERS[name])
+    network = scaled(NETWORKS["efficientnet_lite" if is_lite else "efficientnet"], *MULTIPLIERS[name])
     arguments = {"num_classes": 1000, "activation_name": "relu6" if is_lite else "silu", **arguments}
     return EfficientNet(
-        stages=scaled.stages, stem_channels=scaled.stem_channels, head_channels=scaled.head_channels, **arguments
+        stages=network.stages, stem_channels=network.stem_channels, head_channels=network.head_channels, **arguments
     )
 
 

@@ -1,15 +1,18 @@
 # ruff: noqa: RUF001 (pages are typeset, with minus signs and dashes)
-"""Both pages in a real browser."""
+"""The pages in a real browser."""
 
+import itertools
+import json
 import shutil
 import subprocess
 
 import pytest
 from parsed_page import ParsedPage
-from report_folders import write_run, write_sweep
+from report_folders import write_metrics, write_run, write_spec, write_sweep
 
 import effdet_lab
 from effdet_lab.report.run import write_run_report
+from effdet_lab.report.scaling import write_scaling_report
 from effdet_lab.report.sweep import write_sweep_report
 
 # Clicks the heads of a page's first table and writes what it finds into the page's title.
@@ -65,3 +68,28 @@ def test_both_pages_open_without_a_complaint_and_sort_their_tables(tmp_path):
     text, complaints = opened(clicked(write_sweep_report(tmp_path / "sweep"), "phi"), tmp_path / "browser")
     assert complaints == []
     assert "<title>descending: 0.5 -2 -3 | ascending: -3 -2 0.5</title>" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here to open the pages with")
+def test_the_scaling_report_and_its_figures_open_without_a_complaint(tmp_path):
+    runs = []
+    for scaling, phi in itertools.product(("published", "width"), (-1, 1, 2, 3)):
+        folder = tmp_path / f"{scaling}{phi}"
+        write_spec(folder, effdet_lab.compose("model=efficientnet", f"phi={phi}", f"scaling={scaling}", "data=digits"))
+        write_metrics(folder, {"val/top1": 0.6 + phi / 10})
+        costs = {"parameters": 1e6 * 2**phi, "multiply_adds": 1e7 * 2**phi, "latency_ms": 2**phi}
+        (folder / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
+        runs.append(folder)
+    path = write_scaling_report(runs, tmp_path / "page", ["efficientnet"])
+
+    text, complaints = opened(clicked(path, "family"), tmp_path / "browser")
+    assert complaints == []
+    page = ParsedPage(text[text.index("<html") :])
+    drawn = [mark.get("class") for mark in page.attributes("path")]
+    assert drawn.count("band") == drawn.count("forecast") == 2 * 3
+    assert page.texts("title")[0] == "ascending: compound width | descending: width compound"
+    for figure in sorted((tmp_path / "page" / "figures").glob("*.svg")):
+        text, complaints = opened(figure, tmp_path / "browser")
+        assert complaints == []
+        assert "parsererror" not in text

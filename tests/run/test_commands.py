@@ -117,7 +117,8 @@ def test_a_plan_tells_the_published_numbers(tmp_path):
     result = done("task=plan", "data=coco", cwd=tmp_path)
     assert "3,880,067" in result.stdout
     assert "2.492 G" in result.stdout
-    assert list(tmp_path.iterdir()) == []
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "plan.csv", "log.txt"}
 
 
 def test_a_training_leaves_what_was_promised(classifier):

@@ -40,18 +40,32 @@ REFUSALS = [
     (["data=cifar10"], "data=cifar10: has no boxes, and model=efficientdet detects."),
     (["bifpn=none"], "bifpn=none: a detector needs a feature network."),
     (["head=classifier"], "head=classifier: does not fit model=efficientdet."),
+    (["bifpn=nas_fpn", "bifpn.max_level=8"], "bifpn.max_level=8: bifpn=nas_fpn is wired for P3 to P7 alone. Near"),
+    (["experiment=efficientdet_d7x", "bifpn.topology=nas_fpn"], "bifpn=pan takes any."),
+    (["bifpn.topology=pam"], "Did you mean pan?"),
+    (["bifpn=fully_conected"], "Did you mean fully_connected?"),
     (["model=efficientnet", "data=imagefolder", "data.class_pattern=x"], "needs a group in parentheses"),
     (["task=evaluate"], "checkpoint=null: task=evaluate needs trained weights."),
     (["task=evaluate", "predictions=x.json"], "data.annotations=null: predictions are judged against a COCO file."),
     (["task=predict", "checkpoint=x"], "input=null: task=predict needs pictures."),
     (
         ["task=tran"],
-        "task=tran: must be train | evaluate | predict | plan | verify | export | compare |",
+        "task=tran: must be train | evaluate | predict | plan | search | forecast | report | verify | export |",
     ),
     (["task=tran"], "Did you mean train?"),
     (["backbone=timm"], "backbone.architecture: must be given"),
+    (["data=cifar"], "Did you mean cifar10?"),
+    (["data=food101"], "data=food101: has no boxes, and model=efficientdet detects."),
+    (["trainer.min_steps=-1"], "trainer.min_steps=-1: must be at least 0. Nearest: 0."),
+    (
+        ["trainer.max_steps=2", "trainer.min_steps=3"],
+        "trainer.max_steps=2: is less than trainer.min_steps=3. Use trainer.min_steps=2 or less",
+    ),
     (["phi=0,1"], "phi=0,1: several values need -m."),
     (["phi"], "phi: is not of the form setting=value"),
+    (["plan.memory=lots"], "plan.memory=lots: must be a size as 8GB, 512MB or 16GiB."),
+    (["plan.memory=0"], "plan.memory=0: must be a size as 8GB, 512MB or 16GiB."),
+    (["plan.probe=maybe"], "plan.probe=maybe: must be true or false."),
 ]
 
 

@@ -97,3 +97,50 @@ def test_a_detector_on_the_same_backbone_gives_its_backbone(tmp_path):
     report = load_weights(ours, file)
     assert report.parts()["backbone"][1:] == (0, 0)
     assert not any(entry.name.startswith("fpn.cell.0.fnode.0.after") for entry in report.matched)
+
+
+OTHER_NETWORKS = {
+    "fpn": "a detector (FPN 1 x 160, 5 levels, heads of 4)",
+    "repeated_fpn": "a detector (FPN 6 x 160, 5 levels, heads of 4)",
+    "pan": "a detector (PAN 6 x 160, 5 levels, heads of 4)",
+    "fully_connected": "a detector (fully connected FPN 6 x 160, 5 levels, heads of 4)",
+    "nas_fpn": "a detector (NAS-FPN 6 x 160, 5 levels, heads of 4)",
+}
+
+
+@pytest.mark.parametrize("option", OTHER_NETWORKS)
+def test_another_feature_network_is_no_published_detector(option):
+    """Its channels, repeats and heads are D3's; its nodes and what they project are not."""
+    spec = effdet_lab.compose("model=efficientdet", "phi=3", f"bifpn={option}")
+    with torch.device("meta"):
+        state = effdet_lab.build_model(spec).state_dict()
+    identity = identify({name: tuple(tensor.shape) for name, tensor in state.items()})
+    assert identity == identity_of(spec.model)
+    assert identity.members() == []
+    assert str(identity) == f"{OTHER_NETWORKS[option]} on an EfficientNet-B3"
+
+
+def test_nodes_that_are_wired_otherwise_do_not_start_one_another():
+    """A PAN's first five nodes are an FPN's, of the same names and shapes, and mean something else."""
+    compose = effdet_lab.compose
+    pan, fpn, bifpn, backbone = (
+        identity_of(compose(*overrides).model)
+        for overrides in (
+            ["model=efficientdet", "phi=0", "bifpn=pan"],
+            ["model=efficientdet", "phi=0", "bifpn=repeated_fpn"],
+            ["model=efficientdet", "phi=0"],
+            ["model=efficientnet", "phi=0"],
+        )
+    )
+    assert "you asked for a detector (FPN 3 x 64" in difference(pan, fpn)
+    assert "This is an EfficientDet-D0; you asked for a detector (PAN 3 x 64" in difference(bifpn, pan)
+    assert difference(pan, bifpn).endswith(": use bifpn.topology=pan, or weights of the backbone alone.")
+    assert difference(pan, pan) == difference(backbone, pan) == difference(pan, backbone) == ""
+
+
+def test_a_feature_network_nobody_here_knows_still_gives_its_backbone():
+    """effdet's quad FPN, on the backbone of D0."""
+    d0 = shapes_of(build_efficientdet, "d0")
+    quad = {**d0, "fpn.cell.0.fnode.20.after_combine.conv.conv_pw.weight": (64, 64, 1, 1)}
+    assert looks_like(quad).startswith("a detector (unknown feature network 3 x 64, 5 levels, heads of 3)")
+    assert difference(identify(quad), identify(d0)) == ""
