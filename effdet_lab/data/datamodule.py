@@ -1,8 +1,6 @@
 """Loaders of uint8 batches for training, evaluation and prediction."""
 
-import dataclasses
 import logging
-import math
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +20,8 @@ from effdet_lab.data.datasets import (
     evaluation_set,
     training_set,
 )
-from effdet_lab.data.opening import count_pictures, fetch, learn_classes, name_classes, open_split, without_broken
+from effdet_lab.data.epochs import batch_size
+from effdet_lab.data.opening import fetch, learn_classes, name_classes, open_split, without_broken
 from effdet_lab.data.pictures import PictureFiles
 from effdet_lab.data.places import Split, splits_of
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records, unlabelled, unlabelled_boxes
@@ -34,9 +33,7 @@ __all__ = [
     "DetectionData",
     "PictureData",
     "build_data",
-    "count_pictures",
     "learn_classes",
-    "long_enough",
     "name_classes",
     "open_split",
     "picture_loader",
@@ -129,31 +126,6 @@ def picture_loader(paths: list[Path], spec: ExperimentSpec) -> tuple[Records, Da
     else:
         records = without_broken(unlabelled(paths, data.classes), data.on_error)
     return records, _loader(evaluation_set(records, spec, Memory(0)), spec)
-
-
-def batch_size(spec: ExperimentSpec) -> int:
-    """Pictures that one process has in a batch."""
-    return max(1, spec.data.batch_size // spec.trainer.world_size)
-
-
-def steps_per_epoch(spec: ExperimentSpec, pictures: int) -> int:
-    """Steps of the optimiser over so many training pictures."""
-    share = math.ceil(pictures / spec.trainer.world_size)
-    return math.ceil(max(1, share // batch_size(spec)) / spec.trainer.accumulate)
-
-
-def long_enough(spec: ExperimentSpec, pictures: int) -> ExperimentSpec:
-    """The same experiment with as many epochs of its training pictures as `trainer.min_steps` takes.
-
-    The evaluations stay as many; an experiment that is long enough stays as it is.
-    """
-    trainer, steps = spec.trainer, steps_per_epoch(spec, pictures)
-    epochs = math.ceil(trainer.min_steps / steps)
-    if epochs <= trainer.max_epochs:
-        return spec
-    log.info("%d steps an epoch: trainer.min_steps=%d takes %d epochs.", steps, trainer.min_steps, epochs)
-    every = trainer.evaluate_every * epochs // trainer.max_epochs
-    return dataclasses.replace(spec, trainer=dataclasses.replace(trainer, max_epochs=epochs, evaluate_every=every))
 
 
 def _check_training(train: Records, val: Records) -> None:

@@ -7,14 +7,9 @@ import torch
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from torch import nn
 
-from effdet_lab.data.datamodule import (
-    build_data,
-    count_pictures,
-    learn_classes,
-    long_enough,
-    name_classes,
-    picture_loader,
-)
+from effdet_lab.data.datamodule import build_data, learn_classes, name_classes, picture_loader
+from effdet_lab.data.epochs import long_enough
+from effdet_lab.data.opening import count_pictures
 from effdet_lab.data.splits import ClassificationRecords, DetectionRecords, Records
 from effdet_lab.metrics.evaluators import evaluate as evaluate_arrays
 from effdet_lab.metrics.ground_truth import GroundTruth, read_results

@@ -182,10 +182,10 @@ def _line(market: _Market, names: Sequence[str], span: tuple[float, float]) -> O
     return best
 
 
-def _fullness_then_roundness(offer: Offer) -> tuple[float, float]:
-    """Of two phi that give the same network the one nearer to a whole number is easier to remember."""
+def _fullness_then_roundness(offer: Offer) -> tuple[float, float, float]:
+    """Of phi that give the same network the one nearest to a whole number, and to 0, is the easiest to remember."""
     number = next(iter(offer.point.values()))
-    return offer.fullness, -abs(number - round(number))
+    return offer.fullness, -abs(number - round(number)), -abs(number)
 
 
 def _halved(at: Callable[[float, bool], Offer], low: float, high: float) -> Offer | None:

@@ -17,7 +17,7 @@ FLOAT, HALF = 4, 2  # bytes
 # What an optimiser keeps of each trained parameter besides its momentum, which is one number where there is any.
 SECOND_MOMENTS = {"sgd": 0, "adamw": 1, "rmsproptf": 1}
 # On the CPU freed blocks stay in glibc's heap (run/memory.py), and the next ones do not quite fit the holes. Source:
-# the mean of 14 runs of six networks, 1.24 to 1.45 times what lives; benchmarks/memory.py measures three of them.
+# the mean of six networks in 14 runs of ten steps or more, between 1.22 and 1.53; benchmarks/memory.py measures three.
 HEAP = 1.34
 
 

@@ -41,8 +41,10 @@ def pictures_per_second(spec: ExperimentSpec, network: Network, room: int) -> fl
             break
         if speed is not None and 2 * pictures * share / speed > deadline - time.perf_counter():
             break
-        step(pictures, size)  # the first one of its size finds its kernels and its memory
-        speed = pictures * share / step(pictures, size)
+        seconds = step(pictures, size)  # the first one of its size still looks for its kernels and its memory
+        if time.perf_counter() < deadline:
+            seconds = step(pictures, size)
+        speed = pictures * share / seconds
     if speed is None:
         return None
     # Processes of one processor share its cores, so that only machines and GPUs add up.

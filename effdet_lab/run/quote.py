@@ -1,11 +1,11 @@
 """What one experiment costs, from its parameters to its hours, as numbers for tables and for scripts."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from effdet_lab.data.epochs import epochs_of, steps_per_epoch
 from effdet_lab.models.counting import Count
 from effdet_lab.run.capacity import Capacity, capacity, misfit
 from effdet_lab.run.pricing import Memory, Network, memory_of, network_of, pictures_of_device
@@ -34,18 +34,12 @@ class Quote:
     @property
     def steps_per_epoch(self) -> int | None:
         """Steps of the optimiser."""
-        if self.pictures is None:
-            return None
-        trainer = self.spec.trainer
-        share = math.ceil(self.pictures / trainer.world_size)
-        return math.ceil(max(1, share // pictures_of_device(self.spec)) / trainer.accumulate)
+        return None if self.pictures is None else steps_per_epoch(self.spec, self.pictures)
 
     @property
     def epochs(self) -> int:
         """As many as were asked for, or as `trainer.min_steps` takes."""
-        trainer = self.spec.trainer
-        least = math.ceil(trainer.min_steps / self.steps_per_epoch) if self.steps_per_epoch else 0
-        return max(trainer.max_epochs, least)
+        return epochs_of(self.spec, self.steps_per_epoch) if self.steps_per_epoch else self.spec.trainer.max_epochs
 
     @property
     def steps(self) -> int | None:

@@ -16,14 +16,8 @@ import pytest
 from on_disk import classifier, folders, picture
 
 from effdet_lab.classes import TRANSFER_CLASSES
-from effdet_lab.data.datamodule import (
-    ClassificationData,
-    build_data,
-    learn_classes,
-    long_enough,
-    open_split,
-    steps_per_epoch,
-)
+from effdet_lab.data.datamodule import ClassificationData, build_data, learn_classes, open_split
+from effdet_lab.data.epochs import long_enough, steps_per_epoch
 from effdet_lab.data.opening import count_pictures
 from effdet_lab.data.places import Split, locate
 from effdet_lab.data.releases import RELEASES

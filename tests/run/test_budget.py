@@ -44,6 +44,11 @@ def test_no_network_of_the_family_uses_the_budget_better():
         assert parameters > 10e6 or parameters <= answer.winner.costs["budget.params"]
 
 
+def test_of_phi_that_give_the_same_network_the_roundest_is_named():
+    small = ("model=efficientnet", "scaling=resolution", "scaling.base.resolution=0.1429", "budget.growth=1")
+    assert answered(*small).winner.point == {"phi": 0}  # 32 pixels are the smallest, at any phi below
+
+
 def test_the_limit_that_binds_decides_and_the_reason_names_it():
     answer = answered("model=efficientnet", "budget.macs=10G", "budget.params=6M")
     assert answer.winner.usage["budget.macs"] < 0.2

@@ -299,17 +299,6 @@ def test_hours_come_of_the_steps_and_the_speed():
     assert (long.epochs, long.steps) == (9, 450)
 
 
-@pytest.mark.parametrize("pictures", [1, 7, 63, 64, 65, 1000])
-@pytest.mark.parametrize(("batch", "processes", "accumulate"), [(8, 1, 1), (8, 2, 3), (64, 4, 2)])
-def test_steps_are_those_of_a_training(pictures, batch, processes, accumulate):
-    from effdet_lab.data.datamodule import steps_per_epoch
-
-    spec = changed(DETECTOR, "data", batch_size=batch)
-    spec = changed(spec, "trainer", processes=processes, accumulate=accumulate)
-    each = dataclasses.replace(quotes([spec])[0], pictures=pictures)
-    assert each.steps_per_epoch == steps_per_epoch(spec, pictures)
-
-
 def test_without_its_data_an_experiment_has_no_steps(tmp_path, capsys):
     spec = effdet_lab.compose("data=coco", "phi=-4", "plan.memory=80GB")
     said, _ = listed([spec], tmp_path, capsys)
@@ -334,3 +323,11 @@ def test_pictures_of_a_probe_grow_to_the_real_ones():
     assert sizes((1536, 1536)) == [(192, 192), (384, 384), (768, 768), (1536, 1536)]
     assert sizes((64, 64)) == [(64, 64)]
     assert sizes((600, 600))[-1] == (600, 600)
+
+
+def test_gradients_of_weights_count_once():
+    """A network of many weights on small pictures: its gradients would outweigh all that comes and goes."""
+    spec = tiny_classifier("phi=0", "model.image_size=32", "data.batch_size=4")
+    memory = training_memory(spec)
+    assert memory.gradients > 10e6
+    assert memory.passing < memory.gradients / 4

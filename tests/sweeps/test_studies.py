@@ -27,7 +27,7 @@ SMALL = (
     "scaling=formula",
     "data=digits",
     "logger=csv",
-    "scaling.base={depth:1.0,width:0.25,resolution:0.2143}",
+    "scaling.base={depth:0.6,width:0.25,resolution:0.1429}",
 )
 
 
