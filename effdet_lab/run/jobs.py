@@ -20,7 +20,7 @@ from effdet_lab.spec import ExperimentSpec
 from effdet_lab.sweep_spec import SweepSpec
 
 # Settings of a saved run that say how it was trained, not what it is.
-NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed")
+NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed", "plan")
 NOT_OF_A_JOB = ("hydra", "sweep", "cluster", "search", "space", "budget")  # they say where and how jobs are run
 TASK = "task=search"
 SHAPING = ("model", "backbone", "bifpn", "head", "phi", "scaling", "experiment")
@@ -47,7 +47,7 @@ def single(overrides: Sequence[str]) -> Job:
     Raises: ConfigError or MachineError with every problem.
     """
     spec, config = _settled(overrides, show_answer)
-    axes = [] if spec.checkpoint else _own_axes(overrides)
+    axes = _own_axes(overrides) if spec.task == "train" and not spec.checkpoint else []
     if axes:
         raise ConfigError(f"sweep.over: this recipe has several values for {', '.join(map(key_of, axes))}. Add -m.")
     check_machine(spec)
