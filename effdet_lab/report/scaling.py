@@ -313,7 +313,7 @@ def _row(family: Family, member: Member, folder: Path) -> list[Cell | Html | str
     height, across = member.spec.model.input.image_size
     adds = member.costs.multiply_adds
     return [
-        f"{family.base}, {family.choice}" if family.choice else family.base,
+        f"{family.title}, {family.choice}" if family.choice else family.title,
         Cell(short(member.phi), member.phi, number=True),
         family.mode,
         *(number_cell(value, 2) for value in (depth, width, resolution)),

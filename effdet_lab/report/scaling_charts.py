@@ -37,7 +37,7 @@ def dimension_charts(ground: Ground, tables: Mapping[str, Sequence[Published]] |
     for family in ground.families:
         found = duels(ground, family) if family.is_compound else []
         if found:
-            title = f"{family.base}, {family.choice}" if family.choice else family.base
+            title = f"{family.title}, {family.choice}" if family.choice else family.title
             title += f", {family.mode}" if family.mode != COMPOUND else ""
             title += ": one dimension against all three"
             charts[title] = _dimension_chart(title, ground, family, found, tables or {})

@@ -36,6 +36,7 @@ NAMES = {
     "staged": "own stages",
 }
 DETECTORS = {"efficientnet": "EfficientDet", "efficientnet_lite": "EfficientDet-Lite"}
+STARTED = " from "  # before the base network's multipliers
 OWN_NETWORK = "bifpn"  # the feature network that an EfficientDet has
 # What says how a run was priced, exported or asked for; nothing of its network.
 BESIDES = ("plan", "target", "runs", "export", "overrides", "left_to_weights")
@@ -100,6 +101,7 @@ class Family:
     choice: str  # what else sets it apart from another family of the same base and mode
     members: tuple[Member, ...]  # by phi
     differing: tuple[Setting, ...]  # what differs between its members besides phi
+    title: str = ""  # the base without where it starts from, where no other needs telling apart
     label: str = ""  # what sets it apart from the others in its picture
 
     @property
@@ -250,7 +252,7 @@ def base_of(spec: ExperimentSpec) -> str:
     family = getattr(backbone, "family", None) or getattr(backbone, "architecture", None) or kind
     name = NAMES.get(family, family)
     started = [f"{axis} {short(value)}" for axis, value in vars(spec.base).items() if value != 1]
-    begun = f" from {', '.join(started)}" if started else ""
+    begun = f"{STARTED}{', '.join(started)}" if started else ""
     if not is_detector(spec):
         return f"{name}{begun}"
     network = getattr(getattr(spec.model, "bifpn", None), "topology", OWN_NETWORK)
@@ -275,10 +277,13 @@ def _families(runs: Sequence[RunFolder], metric: str) -> tuple[Family, ...]:
         lines, key=lambda line: (bases.index(line[0]), line[1] in DIMENSIONS and 1 + DIMENSIONS.index(line[1]))
     )
     families = [family for base, mode in order for family in _split(base, mode, lines[base, mode])]
-    parts = [(family.base, family.mode, family.choice) for family in families]
+    titles = {family.base: family.base.partition(STARTED)[0] for family in families}
+    if len(set(titles.values())) < len(titles):
+        titles = {base: base for base in titles}
+    parts = [(titles[family.base], family.mode, family.choice) for family in families]
     telling = [index for index in range(3) if len({part[index] for part in parts}) > 1] or [0, 1]
     return tuple(
-        replace(family, label=", ".join(part[index] for index in telling if part[index]))
+        replace(family, title=part[0], label=", ".join(part[index] for index in telling if part[index]))
         for family, part in zip(families, parts, strict=True)
     )
 

@@ -20,7 +20,19 @@ from effdet_lab.spec import ExperimentSpec
 from effdet_lab.sweep_spec import SweepSpec
 
 # Settings of a saved run that say how it was trained, not what it is.
-NOT_INHERITED = ("task", "checkpoint", "init", "input", "predictions", "trainer", "logger", "optim", "hydra", "seed", "plan")
+NOT_INHERITED = (
+    "task",
+    "checkpoint",
+    "init",
+    "input",
+    "predictions",
+    "trainer",
+    "logger",
+    "optim",
+    "hydra",
+    "seed",
+    "plan",
+)
 NOT_OF_A_JOB = ("hydra", "sweep", "cluster", "search", "space", "budget")  # they say where and how jobs are run
 TASK = "task=search"
 SHAPING = ("model", "backbone", "bifpn", "head", "phi", "scaling", "experiment")

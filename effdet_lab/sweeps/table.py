@@ -13,6 +13,7 @@ from effdet_lab.sweeps.ledger import Entry, Ledger
 
 FILE, RANKING = "sweep.csv", "ranking.csv"
 REWARD = "search/reward"
+MOST_COLUMNS = 8  # of settings, in a table for people
 DECIDING = (REWARD, "val/map", "val/top1")
 SHOWN = (REWARD, "val/map", "val/map_50", "val/top1", "val/top5", "val/loss")
 
@@ -128,9 +129,11 @@ def write_ranking(ledger: Ledger) -> None:
 
 
 def result_table(ledger: Ledger) -> Table:
-    """The jobs in their order."""
+    """The jobs in their order; settings are left to sweep.csv where there are too many to be read side by side."""
     entries = ledger.entries
     settings = varied(entries)
+    if len(settings) > MOST_COLUMNS:
+        settings = []
     shown = [name for name in SHOWN if any(name in entry.metrics for entry in entries)]
     table = Table(title=f"Sweep {ledger.folder}")
     for name in ("job", *settings, "status", "seconds", *shown):

@@ -5,7 +5,7 @@ import dataclasses
 from scripted import experiment, ledger_of
 
 from effdet_lab.sweeps.status import progress_of, summary
-from effdet_lab.sweeps.table import best_of, ranking_table, varied, write_csv, write_ranking
+from effdet_lab.sweeps.table import best_of, ranking_table, result_table, varied, write_csv, write_ranking
 
 
 def measured(tmp_path, scores):
@@ -33,6 +33,21 @@ def test_repeats_stand_together_with_mean_spread_and_number(tmp_path):
 
 def test_without_repeats_there_is_no_such_table(tmp_path):
     assert ranking_table(measured(tmp_path, {(0, 0): 0.5, (1, 0): 0.7})) is None
+
+
+def test_more_settings_than_can_be_read_side_by_side_are_left_to_the_file(tmp_path):
+    specs = [
+        dataclasses.replace(
+            experiment(seed), overrides=tuple(f"backbone.stages.{stage}.repeats={seed}" for stage in range(9))
+        )
+        for seed in (0, 1)
+    ]
+    ledger = ledger_of(tmp_path, specs)
+    for number in range(2):
+        ledger.change(number, state="done", metrics={"val/top1": 0.5})
+    assert [column.header for column in result_table(ledger).columns] == ["job", "status", "seconds", "val/top1"]
+    write_csv(ledger)
+    assert "backbone.stages.8.repeats" in (tmp_path / "sweep.csv").read_text()
 
 
 def test_what_varies_is_what_differs_or_is_not_everywhere(tmp_path):
