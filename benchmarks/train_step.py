@@ -15,7 +15,7 @@ from rich.table import Table
 
 import effdet_lab
 from effdet_lab.records import DetectionBatch
-from effdet_lab.settings.settle import IMAGENET_MEAN, IMAGENET_STD
+from effdet_lab.settings.network import IMAGENET_MEAN, IMAGENET_STD
 from effdet_lab.tasks.build import build_task
 
 NAMES = {"efficientnet": "tf_efficientdet_d{}", "efficientnet_lite": "tf_efficientdet_lite{}"}

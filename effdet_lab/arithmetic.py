@@ -13,6 +13,7 @@ from effdet_lab.stages import StageSpec
 from effdet_lab.topology import feature_sizes, pyramid_nodes
 
 Extents = tuple[int, int]  # height and width of a map
+Scaled = EfficientNetSpec | ResNetSpec
 IN_CHANNELS = 3
 BASIC_BLOCKS = ("resnet18", "resnet34")  # two 3x3 convolutions; the others are bottlenecks
 BOTTLENECK = 4  # a bottleneck gives so many times the channels it works with
@@ -27,24 +28,23 @@ class Count(NamedTuple):
 
 def can_count(model: ModelSpec) -> bool:
     """Whether its backbone is one of those that scaling grows."""
-    return isinstance(model.backbone, EfficientNetSpec | ResNetSpec)
+    return isinstance(model.backbone, Scaled)
 
 
 def count_model(model: ModelSpec, num_classes: int) -> Count:
     """One picture of the model's own size; False `can_count` is a mistake of the caller."""
-    assert can_count(model), model.backbone
-    extents = model.input.image_size
+    backbone, extents = model.backbone, model.input.image_size
+    assert isinstance(backbone, Scaled), backbone
+    counts = [*_backbone(backbone, extents)]
     if isinstance(model, ClassifierSpec):
-        return _sum([*_backbone(model, extents), *_classifier(model, num_classes, extents)])
-    return _sum([*_backbone(model, extents), *_pyramid(model, extents), *_heads(model, num_classes, extents)])
+        return _sum([*counts, *_classifier(backbone, num_classes, extents)])
+    return _sum([*counts, *_pyramid(model, _map_channels(backbone), extents), *_heads(model, num_classes, extents)])
 
 
-def _backbone(model: ModelSpec, extents: Extents) -> Iterator[Count]:
-    backbone = model.backbone
+def _backbone(backbone: Scaled, extents: Extents) -> Iterator[Count]:
     if isinstance(backbone, ResNetSpec):
         yield from _resnet(backbone, extents)
         return
-    assert isinstance(backbone, EfficientNetSpec)
     extents = _halved(extents)
     yield _conv(IN_CHANNELS, backbone.stem_channels, 3, extents)
     for stage in backbone.stages:
@@ -95,8 +95,7 @@ def _resnet(backbone: ResNetSpec, extents: Extents) -> Iterator[Count]:
             channels = outer
 
 
-def _classifier(model: ClassifierSpec, num_classes: int, extents: Extents) -> Iterator[Count]:
-    backbone = model.backbone
+def _classifier(backbone: Scaled, num_classes: int, extents: Extents) -> Iterator[Count]:
     channels = _map_channels(backbone)[-1]
     if isinstance(backbone, EfficientNetSpec) and backbone.head_channels:
         strides = 1 + sum(stage.stride == 2 for stage in backbone.stages)
@@ -105,12 +104,12 @@ def _classifier(model: ClassifierSpec, num_classes: int, extents: Extents) -> It
     yield _conv(channels, num_classes, 1, (1, 1), bias=True, normed=False)
 
 
-def _pyramid(model: DetectorSpec, extents: Extents) -> Iterator[Count]:
+def _pyramid(model: DetectorSpec, map_channels: Sequence[int], extents: Extents) -> Iterator[Count]:
     bifpn = model.bifpn
     sizes = feature_sizes(*extents, bifpn.min_level, bifpn.max_level)
     nodes = pyramid_nodes(bifpn.topology, bifpn.min_level, bifpn.max_level)
     map_sizes = [*sizes, *(sizes[node.level - bifpn.min_level] for node in nodes)]
-    channels = list(_map_channels(model.backbone)[-3:])
+    channels = list(map_channels[-3:])
     for level in range(len(channels), len(sizes)):
         yield from _lateral(channels[-1], sizes[level - 1], bifpn)
         channels.append(bifpn.channels)
@@ -155,7 +154,7 @@ def _separable(
     yield Count(mixed + (out_channels or channels) * has_bias, mixed * pixels)
 
 
-def _map_channels(backbone: EfficientNetSpec | ResNetSpec) -> list[int]:
+def _map_channels(backbone: Scaled) -> list[int]:
     """Of the last map of each stride, finest first."""
     if isinstance(backbone, ResNetSpec):
         factor = 1 if backbone.architecture in BASIC_BLOCKS else BOTTLENECK

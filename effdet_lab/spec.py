@@ -13,8 +13,18 @@ from effdet_lab.stages import Activation, Family, StageSpec
 from effdet_lab.topology import Topology
 
 Task = Literal[
-    *("train", "evaluate", "predict", "plan", "search", "forecast", "report"),
-    *("verify", "export", "compare", "status", "dashboard"),
+    "train",
+    "evaluate",
+    "predict",
+    "plan",
+    "search",
+    "forecast",
+    "report",
+    "verify",
+    "export",
+    "compare",
+    "status",
+    "dashboard",
 ]
 Size = tuple[int, int]  # height, width in pixels
 Colour = tuple[float, float, float]  # red, green, blue as fractions of 255

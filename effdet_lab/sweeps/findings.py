@@ -13,8 +13,8 @@ from effdet_lab.report.reading import REPEATS
 from effdet_lab.report.statistics import interval, mean, pareto_front
 from effdet_lab.run.folder import write_text
 from effdet_lab.run.record import COSTS
-from effdet_lab.scaling import PAPERS_COEFFICIENTS, Coefficients
 from effdet_lab.settings.compose import compose_config, settings_of
+from effdet_lab.sweeps.grid import coefficients_in
 from effdet_lab.sweeps.ledger import Entry, Ledger
 from effdet_lab.sweeps.table import best_of, deciding_metric, together, typed, varied
 
@@ -63,11 +63,10 @@ def coefficient_rows(ledger: Ledger) -> list[dict[str, float | int | str]]:
     settings = [name for name in varied(entries) if name not in REPEATS]
     if metric is None or not set(settings) & set(COEFFICIENTS):
         return []
-    papers = dict(zip(COEFFICIENTS, vars(PAPERS_COEFFICIENTS).values(), strict=True))
     rows: list[dict[str, float | int | str]] = []
     for group in together(entries, metric).values():
         said = typed(group[0])
-        coefficients = Coefficients(*(float(said.get(name, papers[name])) for name in COEFFICIENTS))
+        coefficients = coefficients_in(said)
         values = [entry.metrics[metric] for entry in group]
         low, high = interval(values) or ("", "")
         others = {name: said.get(name, "") for name in settings if name not in COEFFICIENTS}
