@@ -211,8 +211,8 @@ def _slide(market: _Market, start: Offer, span: tuple[float, float]) -> Offer:
     best, stride = start, FIRST_STRIDE
     smallest = DEAR_STRIDE if market.dear else STEP
     while stride >= smallest:
-        better = max((market.ask(point) for point in _neighbours(best.point, stride, span)), key=_worth, default=best)
-        if _worth(better) > _worth(best):
+        better = max((market.ask(point) for point in _neighbours(best.point, stride, span)), key=worth, default=best)
+        if worth(better) > worth(best):
             best = better
         else:
             stride /= 2
@@ -241,7 +241,7 @@ def _neighbours(point: Point, stride: float, span: tuple[float, float]) -> Itera
             yield moved
 
 
-def _worth(offer: Offer) -> float:
+def worth(offer: Offer) -> float:
     """How full every limit is, less what the exponents lack of balance."""
     if not offer.fits or len(offer.usage) < len(offer.limits):
         return NEVER
@@ -255,7 +255,7 @@ def _runners_up(market: _Market, winner: Offer) -> tuple[Offer, ...]:
     """The next best networks that fit, each another one than those before."""
     order = sorted(
         (offer for offer in market.offers.values() if offer.fits and len(offer.usage) == len(offer.limits)),
-        key=_worth if len(winner.point) > 1 else lambda offer: offer.fullness,
+        key=worth if len(winner.point) > 1 else lambda offer: offer.fullness,
         reverse=True,
     )
     chosen = {winner.network: winner}

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from effdet_lab import ConfigError
 from effdet_lab.arithmetic import count_model
 from effdet_lab.run.afford import afford, without_budget
-from effdet_lab.run.budget import Limit, solve
+from effdet_lab.run.budget import Limit, solve, worth
 from effdet_lab.run.jobs import single, sweep
 from effdet_lab.settings.compose import compose, compose_config, settings_of
 from effdet_lab.settings.settle import settle
@@ -70,6 +71,14 @@ def test_one_limit_is_filled_along_the_line_on_which_all_axes_grow_together():
     answer = answered("model=efficientnet", "scaling=formula", "budget.macs=1G", "budget.free=[depth,width,resolution]")
     numbers = answer.winner.point.values()
     assert max(numbers) - min(numbers) < 1
+
+
+def test_of_two_networks_that_cost_the_same_the_balanced_one_is_taken():
+    answer = answered("model=efficientnet", "scaling=formula", "budget.macs=1G", "budget.free=[depth,width]")
+    axes = ("scaling.exponents.depth", "scaling.exponents.width")
+    even, uneven = (replace(answer.winner, point=dict(zip(axes, at, strict=True))) for at in ((1, 1), (3, -1)))
+    assert even.usage == uneven.usage
+    assert worth(even) > worth(uneven)
 
 
 def test_what_is_found_is_typed_in_the_budget_s_place():

@@ -5,9 +5,12 @@ from typing import get_args
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from effdet_lab import compose
 from effdet_lab.settings.compose import config_folder, expand, groups, options_of
+from effdet_lab.settings.option_files import literal
 from effdet_lab.spec import DetectorSpec, EfficientNetSpec, TimmSpec, TransferName, from_dict, to_dict
 
 
@@ -116,6 +119,14 @@ def test_a_backbone_file_is_a_network_that_phi_scales(tmp_path):
     ]
     assert (small.style.activation, small.head_channels) == ("relu6", 64)
     assert [(stage.out_channels, stage.repeats) for stage in large.stages] == [(24, 2), (32, 4)]
+
+
+@pytest.mark.parametrize(
+    "value", [1, -0.5, 1e-7, True, None, "it's", "a,b: {c}", [1, [2.5, "x y"]], {"kernel_size": 5, "name": "two words"}]
+)
+def test_what_a_file_holds_reaches_hydra_as_it_is(value):
+    parsed = OverridesParser.create().parse_override(f"backbone.setting={literal(value)}")
+    assert OmegaConf.to_container(OmegaConf.create({"value": parsed.value()})) == {"value": value}
 
 
 def test_one_number_of_a_written_stage_can_be_overridden():
