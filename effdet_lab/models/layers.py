@@ -81,7 +81,8 @@ def conv2d(
 def max_pool(x_BCHW: Tensor, padding: str = "same", stride: int = 2) -> Tensor:
     """Max-pooling by an even stride, its kernel a pixel larger, padded by minus infinity: (e - 1) // stride + 1.
 
-    SAME padding: what an extent lacks at its end, ceil_mode supplies; the padding is what it lacks before.
+    SAME padding: what an extent lacks at its end, ceil_mode supplies; the padding is what it lacks before. Symmetric
+    padding by a stride above 2 leaves the last pixels of an extent that the stride divides out.
     """
     kernel_size = stride + 1
     if padding == "symmetric":

@@ -75,7 +75,9 @@ def test_a_map_several_levels_away_gets_the_extents_of_its_level(height, width, 
     assert tuple(grown_BCHW.shape[2:]) == sizes[0]
     # Minus infinity pads: every window sees the map, and the maps have no value near 0.
     assert pooled_BCHW.isfinite().all()
-    assert pooled_BCHW.amax() == fine_BCHW.amax()
+    assert set(pooled_BCHW.unique().tolist()) <= set(fine_BCHW.unique().tolist())
+    if padding == "same" or levels_up == 1:  # no pixel is left out
+        assert pooled_BCHW.amax() == fine_BCHW.amax()
     assert set(grown_BCHW.unique().tolist()) <= set(coarse_BCHW.unique().tolist())
 
 
